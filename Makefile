@@ -19,9 +19,10 @@ BENCH_BUILT := $(BENCH_VENV)/.built
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null)
 # A venv is no activated shell: maturin is told which one to install into.
 IN_VENV := env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/$(VENV)
-# Rust's tests of the native classes embed an interpreter: the venv's own, whose shared library only they must find.
-EMBED = PYO3_PYTHON=$(CURDIR)/$(PY) PYTHONHOME=$$($(PY) -c 'import sys; print(sys.base_prefix)')
-EMBED_RUNNER = --config "target.'cfg(unix)'.runner = ['env', 'LD_LIBRARY_PATH=$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')']"
+# Rust's tests of the native classes embed an interpreter: the one that the venv is of, whose library only they must find.
+ASK = $(PY) -c 'import sys, sysconfig; print($(1))'
+EMBED = PYO3_PYTHON=$$($(call ASK,sys._base_executable)) PYTHONHOME=$$($(call ASK,sys.base_prefix))
+EMBED_RUNNER = --config "target.'cfg(unix)'.runner = ['env', 'LD_LIBRARY_PATH=$$($(call ASK,sysconfig.get_config_var("LIBDIR")))']"
 
 .PHONY: help
 help: ## list these commands
@@ -97,7 +98,7 @@ $(BENCH_BUILT): $(RUST_SOURCES) $(shell find python -name '*.py' 2>/dev/null) be
 check: environment ## check formatting, lints and the structure's invariants
 	@status=0; \
 	cargo fmt --all --check || { echo "-> cargo fmt --all"; status=1; }; \
-	PYO3_PYTHON=$(CURDIR)/$(PY) cargo clippy --locked --workspace --all-targets -- -D warnings || status=1; \
+	$(EMBED) cargo clippy --locked --workspace --all-targets -- -D warnings || status=1; \
 	$(VENV)/bin/ruff check . || { echo "-> $(VENV)/bin/ruff check --fix ."; status=1; }; \
 	$(VENV)/bin/ruff format --check . || { echo "-> $(VENV)/bin/ruff format ."; status=1; }; \
 	$(PY) tools/check_structure.py || status=1; \
