@@ -1,1 +1,41 @@
-//! The slots.
+//! The floor between CPython's type slots and the rooms of asyncio.
+//!
+//! Knows CPython, PyO3 and nothing of asyncio. Everything unsafe that rasyncio needs from CPython is in this crate; what
+//! it exports is safe.
+//!
+//! | module | what |
+//! |---|---|
+//! | `own` | owned references as fields, and what the collector sees of them |
+//! | `class` | native classes: layout, birth, free lists, collection, finalizers, death |
+//! | `spec` | their methods, attributes and slots |
+//! | `args` | argument parsing with CPython's texts |
+//! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
+//! | `send` | resuming awaitables, and being resumed |
+//! | `coroutine` | coroutines out of Rust `async` blocks |
+//! | `context` | entering `contextvars` contexts |
+//! | `registry` | weak lists of native objects |
+//! | `thread` | one object per thread, such as a running loop |
+//! | `kind` | questions to type objects |
+
+mod args;
+mod class;
+mod context;
+mod coroutine;
+mod door;
+mod kind;
+mod own;
+mod registry;
+mod send;
+mod spec;
+mod thread;
+
+pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
+pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
+pub use context::{copy_current, enter as enter_context, is_context};
+pub use coroutine::{Co, Coroutine, Kept, coroutine};
+pub use kind::Version;
+pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
+pub use registry::{Registration, Registry};
+pub use send::{Input, Sent, awaitable_iterator, send, throw, throw_into, thrown};
+pub use spec::{Answer, Spec, add_function};
+pub use thread::ThreadSlot;

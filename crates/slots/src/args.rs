@@ -1,0 +1,298 @@
+//! Argument parsing for native functions: one static [`Signature`] each, CPython's error texts, no allocation.
+//!
+//! Called by the trampolines of `spec`, which hand a function its [`Args`]; called by rooms through [`Args::parse`].
+//!
+//! A call reaches CPython code in one of two forms: vectorcall (an array and a tuple of keyword names) or, for
+//! `tp_new`/`tp_init`, a tuple and a dict. `Args` covers both, so that a signature is written once.
+//!
+//! The texts are those that CPython gives for a function written in Python, because that is what the functions of
+//! asyncio are: "f() missing 1 required positional argument: 'x'", "f() got an unexpected keyword argument 'y'", and so
+//! on, with `self` counted for methods.
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+/// One parameter of a [`Signature`].
+#[derive(Clone, Copy)]
+pub struct Param {
+    name: &'static str,
+    kind: Kind,
+    required: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Positional,
+    Either,
+    Keyword,
+}
+
+/// A required positional-only parameter.
+pub const fn pos(name: &'static str) -> Param {
+    Param { name, kind: Kind::Positional, required: true }
+}
+/// An optional positional-only parameter.
+pub const fn pos_opt(name: &'static str) -> Param {
+    Param { name, kind: Kind::Positional, required: false }
+}
+/// A required parameter that may come by position or by name.
+pub const fn arg(name: &'static str) -> Param {
+    Param { name, kind: Kind::Either, required: true }
+}
+/// An optional parameter that may come by position or by name.
+pub const fn opt(name: &'static str) -> Param {
+    Param { name, kind: Kind::Either, required: false }
+}
+/// A required keyword-only parameter.
+pub const fn kw(name: &'static str) -> Param {
+    Param { name, kind: Kind::Keyword, required: true }
+}
+/// An optional keyword-only parameter.
+pub const fn kw_opt(name: &'static str) -> Param {
+    Param { name, kind: Kind::Keyword, required: false }
+}
+
+/// The parameters of a native function, in order: positional-only, either, keyword-only.
+pub struct Signature<const N: usize> {
+    name: &'static str,
+    params: [Param; N],
+    takes_self: bool,
+}
+
+impl<const N: usize> Signature<N> {
+    /// A module function's signature; `name` is what error texts call it.
+    pub const fn function(name: &'static str, params: [Param; N]) -> Self {
+        Signature { name, params, takes_self: false }
+    }
+
+    /// A method's signature; `name` is the qualified name, `self` is counted in error texts.
+    pub const fn method(name: &'static str, params: [Param; N]) -> Self {
+        Signature { name, params, takes_self: true }
+    }
+
+    fn positional(&self) -> usize {
+        self.params.iter().filter(|p| p.kind != Kind::Keyword).count()
+    }
+}
+
+/// The arguments of one call.
+pub struct Args<'a, 'py> {
+    py: Python<'py>,
+    positional: &'a [Borrowed<'a, 'py, PyAny>],
+    keywords: Keywords<'a, 'py>,
+}
+
+enum Keywords<'a, 'py> {
+    None,
+    Names(Borrowed<'a, 'py, PyTuple>, &'a [Borrowed<'a, 'py, PyAny>]),
+    Dict(Borrowed<'a, 'py, PyDict>),
+}
+
+/// The values of a parsed call, one place for each parameter.
+pub type Parsed<'a, 'py, const N: usize> = [Option<Borrowed<'a, 'py, PyAny>>; N];
+
+impl<'a, 'py> Args<'a, 'py> {
+    pub(crate) fn vector(
+        py: Python<'py>,
+        values: &'a [Borrowed<'a, 'py, PyAny>],
+        positional: usize,
+        names: Option<Borrowed<'a, 'py, PyTuple>>,
+    ) -> Self {
+        let (positional, rest) = values.split_at(positional);
+        let keywords = match names {
+            Some(names) if !rest.is_empty() => Keywords::Names(names, rest),
+            _ => Keywords::None,
+        };
+        Args { py, positional, keywords }
+    }
+
+    pub(crate) fn tuple(
+        py: Python<'py>,
+        positional: &'a [Borrowed<'a, 'py, PyAny>],
+        keywords: Option<Borrowed<'a, 'py, PyDict>>,
+    ) -> Self {
+        let keywords = match keywords {
+            Some(dict) if !dict.is_empty() => Keywords::Dict(dict),
+            _ => Keywords::None,
+        };
+        Args { py, positional, keywords }
+    }
+
+    /// The token of the thread that makes the call.
+    pub fn py(&self) -> Python<'py> {
+        self.py
+    }
+
+    /// The arguments given by position.
+    pub fn positional(&self) -> &'a [Borrowed<'a, 'py, PyAny>] {
+        self.positional
+    }
+
+    /// Whether the call has keyword arguments.
+    pub fn has_keywords(&self) -> bool {
+        !matches!(self.keywords, Keywords::None)
+    }
+
+    fn each_keyword(
+        &self,
+        f: &mut dyn FnMut(&Bound<'py, PyAny>, Borrowed<'a, 'py, PyAny>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        match &self.keywords {
+            Keywords::None => Ok(()),
+            Keywords::Names(names, values) => {
+                for (name, value) in names.iter_borrowed().zip(values.iter()) {
+                    f(&name, *value)?;
+                }
+                Ok(())
+            }
+            Keywords::Dict(dict) => {
+                for (name, value) in dict.iter() {
+                    // SAFETY: the dict belongs to the call and is not changed while the call lasts; it holds `value`.
+                    f(&name, unsafe { Borrowed::from_ptr(self.py, value.as_ptr()) })?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The keyword arguments as a new dict, or None where there are none.
+    pub fn keywords(&self) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if !self.has_keywords() {
+            return Ok(None);
+        }
+        let dict = PyDict::new(self.py);
+        self.each_keyword(&mut |name, value| dict.set_item(name, value))?;
+        Ok(Some(dict))
+    }
+
+    /// The values for `signature`, or the TypeError that CPython would raise.
+    #[inline]
+    pub fn parse<const N: usize>(&self, signature: &Signature<N>) -> PyResult<Parsed<'a, 'py, N>> {
+        let positional = signature.positional();
+        if self.positional.len() > positional {
+            return Err(self.too_many(signature));
+        }
+        let mut values = [None; N];
+        for (place, value) in values.iter_mut().zip(self.positional) {
+            *place = Some(*value);
+        }
+        self.fill(signature, &mut values, None)?;
+        Ok(values)
+    }
+
+    /// As [`Args::parse`] for a function with `*args`: what is beyond the positional parameters comes as a slice.
+    #[inline]
+    pub fn parse_rest<const N: usize>(
+        &self,
+        signature: &Signature<N>,
+    ) -> PyResult<(Parsed<'a, 'py, N>, &'a [Borrowed<'a, 'py, PyAny>])> {
+        let count = signature.positional().min(self.positional.len());
+        let (own, rest) = self.positional.split_at(count);
+        let mut values = [None; N];
+        for (place, value) in values.iter_mut().zip(own) {
+            *place = Some(*value);
+        }
+        self.fill(signature, &mut values, None)?;
+        Ok((values, rest))
+    }
+
+    /// As [`Args::parse`] for a function with `**kwargs`: the keywords it does not name come as a dict.
+    pub fn parse_extra<const N: usize>(
+        &self,
+        signature: &Signature<N>,
+    ) -> PyResult<(Parsed<'a, 'py, N>, Bound<'py, PyDict>)> {
+        if self.positional.len() > signature.positional() {
+            return Err(self.too_many(signature));
+        }
+        let mut values = [None; N];
+        for (place, value) in values.iter_mut().zip(self.positional) {
+            *place = Some(*value);
+        }
+        let extra = PyDict::new(self.py);
+        self.fill(signature, &mut values, Some(&extra))?;
+        Ok((values, extra))
+    }
+
+    fn fill<const N: usize>(
+        &self,
+        signature: &Signature<N>,
+        values: &mut Parsed<'a, 'py, N>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<()> {
+        if self.has_keywords() {
+            let name_of = signature.name;
+            self.each_keyword(&mut |name, value| {
+                let text = match name.cast::<PyString>() {
+                    Ok(text) => text.to_str()?,
+                    Err(_) => return Err(PyTypeError::new_err(format!("{name_of}() keywords must be strings"))),
+                };
+                match signature.params.iter().position(|p| p.name == text && p.kind != Kind::Positional) {
+                    Some(at) if values[at].is_some() => {
+                        Err(PyTypeError::new_err(format!("{name_of}() got multiple values for argument '{text}'")))
+                    }
+                    Some(at) => {
+                        values[at] = Some(value);
+                        Ok(())
+                    }
+                    None => match extra {
+                        Some(extra) => extra.set_item(name, value),
+                        None if signature.params.iter().any(|p| p.name == text) => Err(PyTypeError::new_err(format!(
+                            "{name_of}() got some positional-only arguments passed as keyword arguments: '{text}'"
+                        ))),
+                        None => Err(PyTypeError::new_err(format!(
+                            "{name_of}() got an unexpected keyword argument '{text}'"
+                        ))),
+                    },
+                }
+            })?;
+        }
+        if signature.params.iter().zip(values.iter()).any(|(p, v)| p.required && v.is_none()) {
+            return Err(missing(signature, values));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn too_many<const N: usize>(&self, signature: &Signature<N>) -> PyErr {
+        let own = usize::from(signature.takes_self);
+        let most = signature.positional() + own;
+        let required = signature.params.iter().filter(|p| p.kind != Kind::Keyword && p.required).count() + own;
+        let given = self.positional.len() + own;
+        let takes = if required < most { format!("from {required} to {most}") } else { most.to_string() };
+        let plural = if most == 1 { "" } else { "s" };
+        let was = if given == 1 { "was" } else { "were" };
+        PyTypeError::new_err(format!(
+            "{}() takes {takes} positional argument{plural} but {given} {was} given",
+            signature.name
+        ))
+    }
+}
+
+#[cold]
+fn missing<const N: usize>(signature: &Signature<N>, values: &Parsed<'_, '_, N>) -> PyErr {
+    let absent = |keyword: bool| -> Vec<String> {
+        let params = signature.params.iter().zip(values.iter());
+        params
+            .filter(|(p, v)| p.required && v.is_none() && (p.kind == Kind::Keyword) == keyword)
+            .map(|(p, _)| format!("'{}'", p.name))
+            .collect()
+    };
+    let (names, kind) = match absent(false) {
+        names if !names.is_empty() => (names, "positional"),
+        _ => (absent(true), "keyword-only"),
+    };
+    let plural = if names.len() == 1 { "" } else { "s" };
+    let list = match names.as_slice() {
+        [one] => one.clone(),
+        [one, two] => format!("{one} and {two}"),
+        [head @ .., last] => format!("{}, and {last}", head.join(", ")),
+        [] => String::new(),
+    };
+    PyTypeError::new_err(format!(
+        "{}() missing {} required {kind} argument{plural}: {list}",
+        signature.name,
+        names.len()
+    ))
+}

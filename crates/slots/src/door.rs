@@ -1,0 +1,84 @@
+//! The one door between CPython and Rust: every function that CPython calls goes through [`enter`] or [`aside`].
+//!
+//! Called by the trampolines of `class`, `spec` and `send`; calls the function behind it.
+//!
+//! The door does three things. It tells PyO3 that the thread is attached, so that a `PyErr` dropped inside is dropped at
+//! once. It turns an `Err` into a raised exception. And it stops panics: unwinding into C is undefined behaviour and an
+//! abort kills the user's process for our mistake, so a panic becomes a SystemError with the panic's text.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// Runs `f`; answers `failed` with the exception set if it fails or panics.
+///
+/// # Safety
+/// The thread holds the GIL.
+#[inline]
+pub(crate) unsafe fn enter<R>(failed: R, f: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    // SAFETY: the caller holds the GIL, so the interpreter is there to attach to.
+    unsafe {
+        Python::attach_unchecked(|py| match catch_unwind(AssertUnwindSafe(|| f(py))) {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                error.restore(py);
+                failed
+            }
+            Err(payload) => {
+                panicked(payload).restore(py);
+                failed
+            }
+        })
+    }
+}
+
+/// Runs `f` with any exception in flight put aside; for finalizers, which may run in the middle of anything.
+///
+/// # Safety
+/// The thread holds the GIL.
+pub(crate) unsafe fn aside(f: impl FnOnce(Python<'_>)) {
+    // SAFETY: the caller holds the GIL. What is fetched is restored, so the exception in flight is the same afterwards.
+    unsafe {
+        let (mut kind, mut value, mut trace) = Default::default();
+        fetch(&mut kind, &mut value, &mut trace);
+        Python::attach_unchecked(|py| {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(py))) {
+                panicked(payload).write_unraisable(py, None);
+            }
+        });
+        restore(kind, value, trace);
+    }
+}
+
+struct Pointer(*mut ffi::PyObject);
+impl Default for Pointer {
+    fn default() -> Self {
+        Pointer(std::ptr::null_mut())
+    }
+}
+
+#[allow(deprecated)]
+unsafe fn fetch(kind: &mut Pointer, value: &mut Pointer, trace: &mut Pointer) {
+    // SAFETY: three places to write to; the caller holds the GIL.
+    unsafe { ffi::PyErr_Fetch(&mut kind.0, &mut value.0, &mut trace.0) }
+}
+
+#[allow(deprecated)]
+unsafe fn restore(kind: Pointer, value: Pointer, trace: Pointer) {
+    // SAFETY: gives back what `fetch` handed out; the caller holds the GIL.
+    unsafe { ffi::PyErr_Restore(kind.0, value.0, trace.0) }
+}
+
+/// The exception that stands for a panic.
+#[cold]
+pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> PyErr {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|s| s.to_string())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    PySystemError::new_err(format!("internal error, please report it: {text}"))
+}
