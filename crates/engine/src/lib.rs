@@ -29,6 +29,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod inbox;
 pub mod ready;
 #[allow(unsafe_code)]
 pub mod sys;
