@@ -21,7 +21,7 @@ import venv
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-RESTARTS = 100
+RESTARTS = 25
 PATIENCE = 15.0  # beyond the child's own watchdog
 
 
