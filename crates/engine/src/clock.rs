@@ -46,11 +46,7 @@ impl Clock for Monotonic {
 /// through it.
 #[inline]
 fn seconds(whole: i64, nanoseconds: i64) -> f64 {
-    if nanoseconds == 0 {
-        whole as f64
-    } else {
-        (whole * 1_000_000_000 + nanoseconds) as f64 / 1e9
-    }
+    if nanoseconds == 0 { whole as f64 } else { (whole * 1_000_000_000 + nanoseconds) as f64 / 1e9 }
 }
 
 /// A clock that moves when it is told to, for tests and simulations.
@@ -63,10 +59,7 @@ pub struct Manual {
 impl Manual {
     /// A clock that shows `now` seconds, with the resolution of a nanosecond.
     pub fn at(now: f64) -> Self {
-        Self {
-            now: Cell::new(now),
-            resolution: 1e-9,
-        }
+        Self { now: Cell::new(now), resolution: 1e-9 }
     }
 
     /// Move on by `seconds`, which must not be negative.

@@ -86,10 +86,7 @@ impl<T: Send> Inbox<T> {
     /// An empty inbox of a running loop.
     pub fn new() -> Self {
         Self {
-            shared: Mutex::new(Shared {
-                entries: Vec::new(),
-                state: State::Running,
-            }),
+            shared: Mutex::new(Shared { entries: Vec::new(), state: State::Running }),
             occupied: AtomicBool::new(false),
         }
     }
@@ -285,10 +282,7 @@ mod tests {
                 next[thread as usize] += 1;
             }
         }
-        let wakes: u64 = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .sum();
+        let wakes: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert!(wakes <= blocks, "{wakes} wakes for {blocks} blocks");
     }
 }

@@ -35,9 +35,7 @@ pub struct Batch {
 impl<T> Ready<T> {
     /// An empty ring with room for a first burst.
     pub fn new() -> Self {
-        Self {
-            entries: VecDeque::with_capacity(64),
-        }
+        Self { entries: VecDeque::with_capacity(64) }
     }
 
     /// The number of entries waiting.
@@ -105,9 +103,7 @@ impl<T> Ready<T> {
     /// Begin a turn: a count of the entries waiting now.
     #[inline]
     pub fn batch(&self) -> Batch {
-        Batch {
-            left: self.entries.len(),
-        }
+        Batch { left: self.entries.len() }
     }
 }
 

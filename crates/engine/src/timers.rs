@@ -43,10 +43,7 @@ impl<T> Ord for Entry<T> {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         // Backwards, since the standard heap has its greatest on top.
-        other
-            .deadline
-            .total_cmp(&self.deadline)
-            .then_with(|| other.sequence.cmp(&self.sequence))
+        other.deadline.total_cmp(&self.deadline).then_with(|| other.sequence.cmp(&self.sequence))
     }
 }
 
@@ -68,11 +65,7 @@ impl<T> Eq for Entry<T> {}
 impl<T> Timers<T> {
     /// An empty heap.
     pub fn new() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            inserted: 0,
-            cancelled: 0,
-        }
+        Self { heap: BinaryHeap::new(), inserted: 0, cancelled: 0 }
     }
 
     /// The number of entries, cancelled ones included.
@@ -95,18 +88,10 @@ impl<T> Timers<T> {
     /// Add an entry that falls due at `deadline`.
     #[inline]
     pub fn push(&mut self, deadline: f64, item: T) {
-        let deadline = if deadline.is_nan() {
-            f64::NAN
-        } else {
-            deadline + 0.0
-        };
+        let deadline = if deadline.is_nan() { f64::NAN } else { deadline + 0.0 };
         let sequence = self.inserted;
         self.inserted += 1;
-        self.heap.push(Entry {
-            deadline,
-            sequence,
-            item,
-        });
+        self.heap.push(Entry { deadline, sequence, item });
     }
 
     /// The first deadline. Take the cancelled entries at the top out first.
@@ -161,9 +146,7 @@ impl<T> Timers<T> {
     /// Whether so many entries are cancelled that [`Timers::compact`] pays.
     #[inline]
     pub fn wants_compacting(&self) -> bool {
-        self.cancelled > COMPACT_ABOVE / 2
-            && self.heap.len() > COMPACT_ABOVE
-            && self.cancelled * 2 > self.heap.len()
+        self.cancelled > COMPACT_ABOVE / 2 && self.heap.len() > COMPACT_ABOVE && self.cancelled * 2 > self.heap.len()
     }
 
     /// Take all cancelled entries out, in linear time.
@@ -203,9 +186,7 @@ impl<T> Timers<T> {
     pub fn in_order(&self) -> impl Iterator<Item = (f64, &T)> {
         let mut entries: Vec<&Entry<T>> = self.heap.iter().collect();
         entries.sort_unstable_by(|one, other| other.cmp(one));
-        entries
-            .into_iter()
-            .map(|entry| (entry.deadline, &entry.item))
+        entries.into_iter().map(|entry| (entry.deadline, &entry.item))
     }
 
     /// Take all entries out, in the order in which they would fall due.
@@ -238,10 +219,7 @@ mod tests {
     #[test]
     fn equal_deadlines_come_out_as_they_went_in() {
         let mut timers = Timers::new();
-        for (item, deadline) in [2.0, 1.0, 2.0, 1.0, 2.0, 0.0, -0.0, 0.0]
-            .into_iter()
-            .enumerate()
-        {
+        for (item, deadline) in [2.0, 1.0, 2.0, 1.0, 2.0, 0.0, -0.0, 0.0].into_iter().enumerate() {
             timers.push(deadline, item as u32);
         }
         assert_eq!(due(&mut timers, 0.5), [5, 6, 7]);
@@ -299,10 +277,7 @@ mod tests {
         for item in 0..99u32 {
             timers.push(1.0, item);
         }
-        assert!(
-            !timers.wants_compacting(),
-            "exactly half is not more than half"
-        );
+        assert!(!timers.wants_compacting(), "exactly half is not more than half");
     }
 
     #[test]
@@ -357,15 +332,9 @@ mod tests {
     impl Model {
         fn push(&mut self, deadline: f64, item: u32) {
             let before = |other: f64| {
-                other <= deadline
-                    || (deadline.is_nan() && !other.is_nan())
-                    || other.is_nan() && deadline.is_nan()
+                other <= deadline || (deadline.is_nan() && !other.is_nan()) || other.is_nan() && deadline.is_nan()
             };
-            let at = self
-                .entries
-                .iter()
-                .take_while(|entry| before(entry.0))
-                .count();
+            let at = self.entries.iter().take_while(|entry| before(entry.0)).count();
             self.entries.insert(at, (deadline, item));
         }
     }

@@ -116,19 +116,9 @@ impl Claims {
 #[inline]
 pub fn plan(sight: &Sight) -> Plan {
     let lend = sight.claims.any();
-    let look = Plan {
-        wait: Wait::Poll,
-        gil: if lend { Gil::Lend } else { Gil::Keep },
-    };
+    let look = Plan { wait: Wait::Poll, gil: if lend { Gil::Lend } else { Gil::Keep } };
     if sight.ready || sight.inbox || sight.stopping {
-        return if sight.watched == 0 && !lend {
-            Plan {
-                wait: Wait::Skip,
-                gil: Gil::Keep,
-            }
-        } else {
-            look
-        };
+        return if sight.watched == 0 && !lend { Plan { wait: Wait::Skip, gil: Gil::Keep } } else { look };
     }
     let wait = match sight.deadline {
         None => Wait::Forever,
@@ -136,10 +126,7 @@ pub fn plan(sight: &Sight) -> Plan {
         Some(deadline) if is_due(deadline, sight.now, sight.resolution) => return look,
         Some(deadline) => Wait::AtMost(at_most(deadline - sight.now)),
     };
-    Plan {
-        wait,
-        gil: Gil::Lend,
-    }
+    Plan { wait, gil: Gil::Lend }
 }
 
 /// Whether a deadline has come, by the rule of asyncio: less than one resolution of the clock is left.
@@ -178,10 +165,7 @@ impl Courtesy {
 
     /// Start to count; `now` is by [`crate::clock::Monotonic`], whatever clock the loop shows its users.
     pub fn new(now: f64) -> Self {
-        Self {
-            lent_at: now,
-            ran: 0,
-        }
+        Self { lent_at: now, ran: 0 }
     }
 
     /// Note that a turn ran `entries` entries. A turn counts for one at least.
@@ -228,91 +212,33 @@ mod tests {
 
     #[test]
     fn an_idle_loop_waits_for_ever_and_lends_the_gil() {
-        let expected = Plan {
-            wait: Wait::Forever,
-            gil: Gil::Lend,
-        };
+        let expected = Plan { wait: Wait::Forever, gil: Gil::Lend };
         assert_eq!(plan(&idle()), expected);
         let never = Some(f64::NAN);
-        assert_eq!(
-            plan(&Sight {
-                deadline: never,
-                ..idle()
-            }),
-            expected
-        );
-        assert_eq!(
-            plan(&Sight {
-                watched: 0,
-                ..idle()
-            }),
-            expected
-        );
+        assert_eq!(plan(&Sight { deadline: never, ..idle() }), expected);
+        assert_eq!(plan(&Sight { watched: 0, ..idle() }), expected);
     }
 
     #[test]
     fn something_to_do_means_a_look_that_keeps_the_gil() {
-        let look = Plan {
-            wait: Wait::Poll,
-            gil: Gil::Keep,
-        };
-        assert_eq!(
-            plan(&Sight {
-                ready: true,
-                ..idle()
-            }),
-            look
-        );
-        assert_eq!(
-            plan(&Sight {
-                inbox: true,
-                ..idle()
-            }),
-            look
-        );
-        assert_eq!(
-            plan(&Sight {
-                stopping: true,
-                ..idle()
-            }),
-            look
-        );
+        let look = Plan { wait: Wait::Poll, gil: Gil::Keep };
+        assert_eq!(plan(&Sight { ready: true, ..idle() }), look);
+        assert_eq!(plan(&Sight { inbox: true, ..idle() }), look);
+        assert_eq!(plan(&Sight { stopping: true, ..idle() }), look);
         let due = Some(100.0);
-        assert_eq!(
-            plan(&Sight {
-                deadline: due,
-                ..idle()
-            }),
-            look
-        );
+        assert_eq!(plan(&Sight { deadline: due, ..idle() }), look);
     }
 
     #[test]
     fn nothing_watched_means_no_look_unless_the_gil_is_asked_for() {
-        let busy = Sight {
-            ready: true,
-            watched: 0,
-            ..idle()
-        };
+        let busy = Sight { ready: true, watched: 0, ..idle() };
         assert_eq!(plan(&busy).wait, Wait::Skip);
         assert_eq!(plan(&busy).gil, Gil::Keep);
         let all = [
-            Claims {
-                drop_requested: true,
-                ..Claims::default()
-            },
-            Claims {
-                executor_jobs: 1,
-                ..Claims::default()
-            },
-            Claims {
-                foreign_entry: true,
-                ..Claims::default()
-            },
-            Claims {
-                overdue: true,
-                ..Claims::default()
-            },
+            Claims { drop_requested: true, ..Claims::default() },
+            Claims { executor_jobs: 1, ..Claims::default() },
+            Claims { foreign_entry: true, ..Claims::default() },
+            Claims { overdue: true, ..Claims::default() },
         ];
         for claims in all {
             let plan = plan(&Sight { claims, ..busy });
@@ -322,14 +248,7 @@ mod tests {
 
     #[test]
     fn waits_are_rounded_up_and_cut_to_a_day() {
-        let until = |deadline: f64| {
-            plan(&Sight {
-                deadline: Some(deadline),
-                now: 0.0,
-                ..idle()
-            })
-            .wait
-        };
+        let until = |deadline: f64| plan(&Sight { deadline: Some(deadline), now: 0.0, ..idle() }).wait;
         assert_eq!(until(0.25), Wait::AtMost(Duration::from_millis(250)));
         assert_eq!(until(1.5e-9), Wait::AtMost(Duration::from_nanos(2)));
         assert_eq!(until(1.0), Wait::AtMost(Duration::from_secs(1)));

@@ -19,11 +19,7 @@ struct Doorbell {
 
 impl Doorbell {
     fn new() -> Self {
-        Self {
-            rung: Mutex::new(false),
-            changed: Condvar::new(),
-            rings: AtomicUsize::new(0),
-        }
+        Self { rung: Mutex::new(false), changed: Condvar::new(), rings: AtomicUsize::new(0) }
     }
 
     fn ring(&self) {
@@ -48,10 +44,7 @@ struct House {
 
 impl House {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            inbox: Inbox::new(),
-            doorbell: Doorbell::new(),
-        })
+        Arc::new(Self { inbox: Inbox::new(), doorbell: Doorbell::new() })
     }
 
     fn deliver(&self, entry: u32) -> Result<(), u32> {

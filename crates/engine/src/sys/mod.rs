@@ -1,7 +1,7 @@
 //! The kernel, and the only place with `unsafe`: one folder for each family of systems, one set of names for all.
 //!
 //! The rest of the crate and the rooms use the names re-exported here and never name a platform. A new back end is a
-//! new folder that provides the list below, and lines in the `cfg` block at the end of this header's list; nothing else changes.
+//! new folder that provides the list below, and two lines in the `cfg` block under this header; nothing else changes.
 //!
 //! # The duties of a platform
 //!
@@ -22,9 +22,10 @@
 //!    - `wake()` from any thread and from a signal handler: no lock, no allocation, no blocking. Many wakes may merge into one, but
 //!      a wake after `drain` always ends the next wait.
 //!    - `fd()` to register (under [`WAKER_TOKEN`]), `drain()` to make it quiet.
-//! 3. `socket`: what stream transports do to a socket, non-blocking, each an `io::Result` with the kernel's error number
+//! 3. [`socket`]: what stream transports do to a socket, non-blocking, each an `io::Result` with the kernel's error number
 //!    kept; `EINTR` is retried; sending never raises `SIGPIPE`; new descriptors do not survive `exec`.
-//! 4. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
+//! 4. [`SignalPipe`], where the system has signals: a descriptor for `signal.set_wakeup_fd` and one to watch.
+//! 5. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
 //! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the other;
 //! `EV_CLEAR` off; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec already. A completion port has no
@@ -37,6 +38,8 @@ mod unix;
 #[cfg(unix)]
 pub use unix::{
     epoll::{Events, Poller},
+    signal_pipe::SignalPipe,
+    socket,
     waker::Waker,
 };
 

@@ -42,10 +42,7 @@ const MOST_EVENTS: usize = 4096;
 impl Poller {
     /// A new instance that watches nothing.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
-            precise: AtomicBool::new(true),
-        })
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, precise: AtomicBool::new(true) })
     }
 
     /// The descriptor of the instance itself, for `fileno()`.
@@ -77,11 +74,7 @@ impl Poller {
     }
 
     fn wait_plainly(&self, timeout: Option<Timespec>, events: &mut Events) -> io::Result<()> {
-        epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut events.list),
-            timeout.as_ref(),
-        )?;
+        epoll::wait(&self.epoll, spare_capacity(&mut events.list), timeout.as_ref())?;
         Ok(())
     }
 }
@@ -94,12 +87,7 @@ impl Registrar for Poller {
 
     fn modify(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()> {
         let data = EventData::new_u64(token);
-        Ok(epoll::modify(
-            &self.epoll,
-            borrow(fd)?,
-            data,
-            flags(interest),
-        )?)
+        Ok(epoll::modify(&self.epoll, borrow(fd)?, data, flags(interest))?)
     }
 
     fn delete(&self, fd: Descriptor) -> io::Result<()> {
@@ -110,9 +98,7 @@ impl Registrar for Poller {
 impl Events {
     /// Room for a first handful; it grows with the need.
     pub fn new() -> Self {
-        Self {
-            list: Vec::with_capacity(64),
-        }
+        Self { list: Vec::with_capacity(64) }
     }
 
     /// The events of the last wait.
@@ -177,10 +163,7 @@ fn flags(interest: Interest) -> EventFlags {
 fn whole_milliseconds(timeout: Duration) -> Timespec {
     let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
     let milliseconds = milliseconds.min(i32::MAX as u128) as i64;
-    Timespec {
-        tv_sec: milliseconds / 1000,
-        tv_nsec: milliseconds % 1000 * 1_000_000,
-    }
+    Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 }
 }
 
 /// `epoll_pwait2` into the spare capacity of `list`.
@@ -239,21 +222,13 @@ mod tests {
         poller.add(near.as_raw_fd(), 7, Interest::Read).unwrap();
         assert_eq!(seen(&poller, LOOK), []);
         far.write_all(b"x").unwrap();
-        let readable = Event {
-            token: 7,
-            readable: true,
-            writable: false,
-        };
+        let readable = Event { token: 7, readable: true, writable: false };
         assert_eq!(seen(&poller, None), [readable]);
         assert_eq!(seen(&poller, LOOK), [readable], "level-triggered");
         near.read_exact(&mut [0]).unwrap();
         assert_eq!(seen(&poller, LOOK), []);
         poller.modify(near.as_raw_fd(), 8, Interest::Both).unwrap();
-        let writable = Event {
-            token: 8,
-            readable: false,
-            writable: true,
-        };
+        let writable = Event { token: 8, readable: false, writable: true };
         assert_eq!(seen(&poller, LOOK), [writable]);
         poller.delete(near.as_raw_fd()).unwrap();
         assert_eq!(seen(&poller, LOOK), []);
@@ -265,11 +240,7 @@ mod tests {
         let (near, far) = UnixStream::pair().unwrap();
         poller.add(near.as_raw_fd(), 1, Interest::Read).unwrap();
         drop(far);
-        let both = Event {
-            token: 1,
-            readable: true,
-            writable: true,
-        };
+        let both = Event { token: 1, readable: true, writable: true };
         assert_eq!(seen(&poller, None), [both]);
     }
 
@@ -279,26 +250,14 @@ mod tests {
         let (near, _far) = UnixStream::pair().unwrap();
         let fd = near.as_raw_fd();
         let number = |result: io::Result<()>| result.unwrap_err().raw_os_error();
-        assert_eq!(
-            number(poller.modify(fd, 1, Interest::Read)),
-            Some(libc::ENOENT)
-        );
+        assert_eq!(number(poller.modify(fd, 1, Interest::Read)), Some(libc::ENOENT));
         assert_eq!(number(poller.delete(fd)), Some(libc::ENOENT));
         poller.add(fd, 1, Interest::Read).unwrap();
-        assert_eq!(
-            number(poller.add(fd, 1, Interest::Read)),
-            Some(libc::EEXIST)
-        );
+        assert_eq!(number(poller.add(fd, 1, Interest::Read)), Some(libc::EEXIST));
         assert_eq!(number(poller.add(-1, 1, Interest::Read)), Some(libc::EBADF));
-        assert_eq!(
-            number(poller.add(1 << 30, 1, Interest::Read)),
-            Some(libc::EBADF)
-        );
+        assert_eq!(number(poller.add(1 << 30, 1, Interest::Read)), Some(libc::EBADF));
         let file = std::fs::File::open("/proc/self/exe").unwrap();
-        assert_eq!(
-            number(poller.add(file.as_raw_fd(), 1, Interest::Read)),
-            Some(libc::EPERM)
-        );
+        assert_eq!(number(poller.add(file.as_raw_fd(), 1, Interest::Read)), Some(libc::EPERM));
     }
 
     #[test]
@@ -344,9 +303,7 @@ mod tests {
         let poller = Poller::new().unwrap();
         let pairs: Vec<_> = (0..200).map(|_| UnixStream::pair().unwrap()).collect();
         for (token, (near, _)) in pairs.iter().enumerate() {
-            poller
-                .add(near.as_raw_fd(), token as u64, Interest::Write)
-                .unwrap();
+            poller.add(near.as_raw_fd(), token as u64, Interest::Write).unwrap();
         }
         let mut events = Events::new();
         assert_eq!(poller.wait(LOOK, &mut events).unwrap(), 64);

@@ -4,6 +4,8 @@
 //! `add_reader`), so they cannot be `OwnedFd`, and every call here starts with [`borrow`].
 
 pub mod epoll;
+pub mod signal_pipe;
+pub mod socket;
 pub mod waker;
 
 use rustix::fd::BorrowedFd;

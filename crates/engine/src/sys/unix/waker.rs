@@ -23,9 +23,7 @@ pub struct Waker {
 impl Waker {
     /// A new waker, to be registered with the poller for reading.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            counter: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        })
+        Ok(Self { counter: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
 
     /// What to register.

@@ -1,0 +1,254 @@
+//! What stream transports do to a socket: thin calls on a descriptor number, each an `io::Result`.
+//!
+//! The transports and the sock_* methods call them; the Python socket object usually owns the descriptor, so they take
+//! numbers. All sockets are non-blocking, and `WouldBlock` is an answer like any other. Kernel error numbers are kept, since rooms raise them
+//! as the matching `OSError` subclass.
+//!
+//! Every call retries `EINTR` (PEP 475; it comes before anything was transferred, so nothing is lost). Sending passes `MSG_NOSIGNAL`, for
+//! programs that embed Python and so do not ignore `SIGPIPE`. Bytes received go straight into the caller's memory,
+//! initialised or not.
+//!
+//! Whoever closes a descriptor owns it: [`adopt`] makes an owner of a number once, [`close`] consumes it.
+
+use rustix::buffer::spare_capacity;
+use rustix::fd::{FromRawFd, OwnedFd};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, sockopt};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, IntoRawFd};
+
+use super::borrow;
+use crate::sys::Descriptor;
+
+/// The most slices one [`send_slices`] takes; the kernel's `UIO_MAXIOV`. More are left for the next call.
+pub const MOST_SLICES: usize = 1024;
+
+/// Receive into initialised memory. Zero means the end of the stream, unless `buffer` is empty.
+#[inline]
+pub fn receive(fd: Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
+    let fd = borrow(fd)?;
+    let (received, _) = retry_on_intr(|| rustix::net::recv(fd, &mut *buffer, RecvFlags::empty()))?;
+    Ok(received)
+}
+
+/// Receive into the spare capacity of `buffer`, whose length grows by the count returned.
+///
+/// The caller reserves first. Zero means the end of the stream, unless there was no spare capacity.
+#[inline]
+pub fn receive_spare(fd: Descriptor, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let fd = borrow(fd)?;
+    let (received, _) = retry_on_intr(|| rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty()))?;
+    Ok(received)
+}
+
+/// Send bytes; the count says how many the kernel took.
+#[inline]
+pub fn send(fd: Descriptor, bytes: &[u8]) -> io::Result<usize> {
+    let fd = borrow(fd)?;
+    Ok(retry_on_intr(|| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))?)
+}
+
+/// Send the slices as one stream of bytes, at most [`MOST_SLICES`] of them; the count says how many bytes the kernel took.
+pub fn send_slices(fd: Descriptor, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let fd = borrow(fd)?;
+    let slices = &slices[..slices.len().min(MOST_SLICES)];
+    Ok(retry_on_intr(|| {
+        let mut nothing = SendAncillaryBuffer::default();
+        rustix::net::sendmsg(fd, slices, &mut nothing, SendFlags::NOSIGNAL)
+    })?)
+}
+
+/// Accept a connection; it is non-blocking and does not survive `exec`.
+///
+/// The address is None where the family is neither IPv4 nor IPv6 (or the peer has none).
+pub fn accept(fd: Descriptor) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    let fd = borrow(fd)?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (accepted, address) = retry_on_intr(|| rustix::net::acceptfrom_with(fd, flags))?;
+    Ok((accepted, address.and_then(internet)))
+}
+
+/// The address of the other end. None as for [`accept`]; not connected (any more) is an error.
+pub fn peer_address(fd: Descriptor) -> io::Result<Option<SocketAddr>> {
+    Ok(rustix::net::getpeername(borrow(fd)?)?.and_then(internet))
+}
+
+/// The address of this end. None as for [`accept`].
+pub fn local_address(fd: Descriptor) -> io::Result<Option<SocketAddr>> {
+    Ok(internet(rustix::net::getsockname(borrow(fd)?)?))
+}
+
+/// Send the end of the stream after what was sent so far; receiving goes on.
+pub fn shutdown_write(fd: Descriptor) -> io::Result<()> {
+    Ok(rustix::net::shutdown(borrow(fd)?, Shutdown::Write)?)
+}
+
+/// The error that an operation in the background left (`SO_ERROR`), which is cleared; how a connect ends.
+pub fn take_error(fd: Descriptor) -> io::Result<Option<io::Error>> {
+    Ok(sockopt::socket_error(borrow(fd)?)?.err().map(io::Error::from))
+}
+
+/// Send small packets at once (`TCP_NODELAY`). An error where the socket is not TCP.
+pub fn set_nodelay(fd: Descriptor) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(borrow(fd)?, true)?)
+}
+
+/// Make the descriptor non-blocking or blocking.
+pub fn set_nonblocking(fd: Descriptor, nonblocking: bool) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(borrow(fd)?, nonblocking)?)
+}
+
+/// Make an owner of a descriptor that somebody gave away, such as `socket.detach()`.
+///
+/// Nobody else may close it from now on. The kernel cannot check that; it does check that the number is open.
+pub fn adopt(fd: Descriptor) -> io::Result<OwnedFd> {
+    rustix::io::fcntl_getfd(borrow(fd)?)?;
+    // SAFETY: the number is open, as the kernel just said, and not negative. That it has no other owner is promised by the caller;
+    // breaking the promise closes somebody's descriptor too early, and touches no memory.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Close a descriptor and say what the kernel had to say about it.
+///
+/// It is closed whatever the answer, `EINTR` included, as on every Linux.
+pub fn close(fd: OwnedFd) -> io::Result<()> {
+    let number = fd.into_raw_fd();
+    // SAFETY: `into_raw_fd` made this function the only owner, and it does not use the number afterwards.
+    match unsafe { rustix::io::try_close(number) } {
+        Ok(()) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
+    SocketAddr::try_from(address).ok()
+}
+
+/// The number of an owned descriptor.
+pub fn number(fd: &OwnedFd) -> Descriptor {
+    fd.as_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        (near, far)
+    }
+
+    #[test]
+    fn bytes_arrive_in_either_kind_of_memory() {
+        let (near, far) = pair();
+        let (near, far) = (near.as_raw_fd(), far.as_raw_fd());
+        assert_eq!(send(near, b"hello world").unwrap(), 11);
+        let mut five = [0; 5];
+        assert_eq!(receive(far, &mut five).unwrap(), 5);
+        assert_eq!(&five, b"hello");
+        let mut rest = b"...".to_vec();
+        rest.reserve(64);
+        assert_eq!(receive_spare(far, &mut rest).unwrap(), 6);
+        assert_eq!(rest, b"... world");
+        assert_eq!(receive(far, &mut five).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(receive_spare(far, &mut rest).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(rest, b"... world");
+        shutdown_write(near).unwrap();
+        assert_eq!(receive(far, &mut five).unwrap(), 0);
+        assert_eq!(receive_spare(far, &mut rest).unwrap(), 0);
+    }
+
+    #[test]
+    fn slices_beyond_the_kernel_s_limit_are_left() {
+        let (near, mut far) = pair();
+        let bytes: Vec<u8> = (0..MOST_SLICES + 10).map(|count| count as u8).collect();
+        let slices: Vec<IoSlice<'_>> = bytes.chunks(1).map(IoSlice::new).collect();
+        assert_eq!(send_slices(near.as_raw_fd(), &slices).unwrap(), MOST_SLICES);
+        assert_eq!(send_slices(near.as_raw_fd(), &slices[MOST_SLICES..]).unwrap(), 10);
+        let mut received = vec![0; bytes.len()];
+        far.read_exact(&mut received).unwrap();
+        assert_eq!(received, bytes);
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_an_error_and_not_a_signal() {
+        let (near, far) = pair();
+        drop(far);
+        let error = send(near.as_raw_fd(), b"x").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+        let error = send_slices(near.as_raw_fd(), &[IoSlice::new(b"x")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn accepts_non_blocking_and_closed_on_exec() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let server = listener.as_raw_fd();
+        assert_eq!(accept(server).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, address) = accept(server).unwrap();
+        assert_eq!(address, client.local_addr().ok());
+        let fd = number(&accepted);
+        assert_eq!(peer_address(fd).unwrap(), client.local_addr().ok());
+        assert_eq!(local_address(fd).unwrap(), client.peer_addr().ok());
+        assert_eq!(receive(fd, &mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let flags = rustix::io::fcntl_getfd(&accepted).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        set_nodelay(fd).unwrap();
+        assert!(client.set_nonblocking(true).is_ok());
+        assert!(take_error(fd).unwrap().is_none());
+    }
+
+    #[test]
+    fn unix_sockets_have_no_internet_address_and_no_nodelay() {
+        let (near, _far) = pair();
+        assert_eq!(local_address(near.as_raw_fd()).unwrap(), None);
+        assert_eq!(peer_address(near.as_raw_fd()).unwrap(), None);
+        assert!(set_nodelay(near.as_raw_fd()).is_err());
+        set_nonblocking(near.as_raw_fd(), true).unwrap();
+    }
+
+    #[test]
+    fn a_failed_connect_leaves_its_error_once() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let socket = rustix::net::socket_with(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::STREAM,
+            SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let begun = rustix::net::connect(&socket, &address);
+        if begun == Err(Errno::INPROGRESS) {
+            use crate::sys::{Events, Interest, Poller, Registrar};
+            let poller = Poller::new().unwrap();
+            poller.add(number(&socket), 1, Interest::Write).unwrap();
+            poller.wait(None, &mut Events::new()).unwrap();
+            let error = take_error(number(&socket)).unwrap().expect("refused");
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        } else {
+            assert_eq!(begun, Err(Errno::CONNREFUSED));
+        }
+        assert!(take_error(number(&socket)).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_adopted_descriptor_is_closed_once() {
+        let (near, mut far) = pair();
+        far.set_nonblocking(false).unwrap();
+        let owned = adopt(near.into_raw_fd()).unwrap();
+        close(owned).unwrap();
+        assert_eq!(far.read(&mut [0]).unwrap(), 0);
+        assert_eq!(adopt(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(adopt(1 << 30).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+}
