@@ -183,9 +183,7 @@ def main():
             selection = json.load(file)
     done, only = set(selection.get("done", ())), selection.get("only")
     chosen = [
-        (test, name)
-        for test, name in zip(tests, names, strict=True)
-        if name not in done and (only is None or name in only)
+        (test, name) for test, name in zip(tests, names, strict=True) if name not in done and (only is None or name in only)
     ]
     suite = unittest.TestSuite(test for test, _ in chosen)
     suite._cleanup = False  # the recorder knows tests by identity

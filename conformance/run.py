@@ -205,7 +205,9 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tests", nargs="*", metavar="TEST", help="test_tasks, test_tasks.RunTests, ... (default: see --list)")
+    parser.add_argument(
+        "tests", nargs="*", metavar="TEST", help="test_tasks, test_tasks.RunTests, ... (default: see --list)"
+    )
     parser.add_argument("--all", action="store_true", help="every file of test_asyncio, and the default's others")
     parser.add_argument("--list", action="store_true", help="name the files and stop")
     parser.add_argument("--package", default="rasyncio", help="what to put in asyncio's place (default: %(default)s)")
