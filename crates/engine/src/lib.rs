@@ -31,6 +31,7 @@
 pub mod buffers;
 pub mod clock;
 pub mod inbox;
+pub mod interest;
 pub mod ready;
 #[allow(unsafe_code)]
 pub mod sys;

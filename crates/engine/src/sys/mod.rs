@@ -9,7 +9,7 @@
 //!    - `new() -> io::Result<Poller>`: the handle does not survive `exec`.
 //!    - `add`, `modify`, `delete` ([`Registrar`]): the kernel watches a descriptor under a `u64` token. **Level-triggered**:
 //!      readiness is reported by every wait for as long as it lasts, since asyncio's `add_reader` promises that.
-//!      Errors are the kernel's, by name: the table in `interest` acts on `EEXIST`, `ENOENT` and `EBADF`, and an unpollable file
+//!      Errors are the kernel's own, and [`Refusal::of`] sorts them, because the table in `interest` acts on three of them; an unpollable file
 //!      (`EPERM` on epoll) must be an error and not silence. They never retry and never block.
 //!    - `wait(timeout, &mut Events)`: None waits for ever, zero looks only. It must not return before the
 //!      timeout unless there is an event (round **up** to what the kernel can do). `EINTR` is returned, not retried, because the
@@ -93,6 +93,19 @@ pub struct Event {
     pub readable: bool,
     /// A write would not block: there is room, or an error.
     pub writable: bool,
+}
+
+/// What a platform's error means to whoever registers descriptors; [`Refusal::of`] is the platform's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An add of a descriptor that is watched already.
+    AlreadyWatched,
+    /// A modify or delete of an open descriptor that is not watched.
+    NotWatched,
+    /// The descriptor is not open.
+    NotOpen,
+    /// Anything else: not pollable, out of memory, over a limit.
+    Other,
 }
 
 /// The registering half of a poller, apart so that the interest table can be tested against a model of a kernel.

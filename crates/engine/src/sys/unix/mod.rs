@@ -12,7 +12,19 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::io;
 
-use super::Descriptor;
+use super::{Descriptor, Refusal};
+
+impl Refusal {
+    /// What an error of [`super::Registrar`] means.
+    pub fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::EXIST) => Refusal::AlreadyWatched,
+            Some(Errno::NOENT) => Refusal::NotWatched,
+            Some(Errno::BADF) => Refusal::NotOpen,
+            _ => Refusal::Other,
+        }
+    }
+}
 
 /// A descriptor number as the type that system calls take; negative numbers are refused as the kernel would.
 fn borrow<'a>(fd: Descriptor) -> io::Result<BorrowedFd<'a>> {

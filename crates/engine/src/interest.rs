@@ -1,0 +1,441 @@
+//! Who wants to hear of which descriptor: the table between the poller's events and the rooms' callbacks.
+//!
+//! `add_reader`, `remove_writer` and the transports call [`Interests::watch`] and [`Interests::unwatch`]; `run_once` calls [`Interests::flush`]
+//! before it waits and [`Interests::lookup`] for each event. The table makes the poller's calls itself (through [`Registrar`], so that tests
+//! can put a model of a kernel there), since only it knows what the kernel was told last.
+//!
+//! A descriptor has a payload for each [`Direction`], and in the kernel one registration:
+//!
+//! ```text
+//!   absent     --watch-->    registered   add, under a fresh generation
+//!   registered --watch-->    registered   modify, or nothing when the kernel already reports that direction
+//!   registered --unwatch-->  registered | absent     modify | delete: at once (Visitor), or in flush (Resident)
+//!   registered --release-->  absent       delete; the descriptor is about to be closed
+//! ```
+//!
+//! Descriptors are numbers that the system hands out again, so three things are easy to get wrong:
+//! - **Stale events.** A token carries the generation of the registration. An event of an earlier one finds nothing.
+//! - **Closed behind our back.** The kernel then forgot the registration, and the number may mean another file. When it says so
+//!   (`ENOENT` to a modify), a watch begins afresh with the new payload alone and hands the old ones back, which belonged to the
+//!   other file. A modify under an unwatch has nothing to begin with and is refused, as asyncio's selectors do. `EEXIST` to an add (a
+//!   duplicate kept the file registered) becomes a modify.
+//! - **Too lazy.** Leaving an unwanted registration in the kernel saves calls when the same descriptor is watched again in the same turn,
+//!   but is wrong when the descriptor was closed in between and nobody told us. So only a [`Tenure::Resident`] is treated so: a
+//!   transport that promises to call [`Interests::release`] before it closes. Numbers that users pass in are [`Tenure::Visitor`]: their removals go to the kernel
+//!   at once, and replacing their callback asks the kernel whether it is still the same file.
+//!
+//! Invariants: a payload leaves only by being returned. After `flush`, the kernel watches exactly what has payloads.
+//!
+//! Differs from CPython: there, a watch on a number that was closed and reopened raises FileNotFoundError or, when the mask
+//! happens to be the same, stays silent for ever. A file that is registered through a duplicate while its own number is
+//! closed keeps reporting stale events in both; nothing but a new poller helps against that.
+
+use std::io;
+
+use crate::sys::{Descriptor, Event, Interest, Refusal, Registrar};
+
+/// One of the two things to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// That the descriptor can be read.
+    Read,
+    /// That it can be written.
+    Write,
+}
+
+/// How far the owner of a descriptor can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// It may be closed at any time without a word.
+    Visitor,
+    /// [`Interests::release`] will be called before it is closed.
+    Resident,
+}
+
+/// Payloads that left the table, for the caller to drop when it holds no borrow.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "dropping the payloads may run any code: do it when no borrow is open"]
+pub struct Released<T> {
+    /// What waited to read.
+    pub reader: Option<T>,
+    /// What waited to write.
+    pub writer: Option<T>,
+}
+
+/// A change that the kernel refused. The descriptor is not watched any more.
+#[derive(Debug)]
+pub struct Refused<T> {
+    /// The kernel's answer, for the room to raise.
+    pub error: io::Error,
+    /// The payload that was to be added.
+    pub item: Option<T>,
+    /// Those that were there.
+    pub released: Released<T>,
+}
+
+/// A descriptor that [`Interests::flush`] found to be lost: closed by somebody who had promised not to.
+#[derive(Debug)]
+pub struct Lost<T> {
+    /// Its number.
+    pub fd: Descriptor,
+    /// The kernel's answer.
+    pub error: io::Error,
+    /// The payloads that would have waited for ever.
+    pub released: Released<T>,
+}
+
+/// Whom an event is for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listeners<'a, T> {
+    /// The descriptor that the event is about.
+    pub fd: Descriptor,
+    /// What waits to read, if it can be read.
+    pub reader: Option<&'a T>,
+    /// What waits to write, if it can be written.
+    pub writer: Option<&'a T>,
+}
+
+/// The table. See the module's header.
+#[derive(Debug)]
+pub struct Interests<T> {
+    /// By descriptor; those that the kernel gives out are small and dense.
+    slots: Vec<Slot<T>>,
+    registered: usize,
+    /// Descriptors whose kernel registration may exceed their payloads.
+    deferred: Vec<Descriptor>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    tenure: Tenure,
+    /// What the kernel was told.
+    known: Option<Interest>,
+    reader: Option<T>,
+    writer: Option<T>,
+}
+
+impl<T> Interests<T> {
+    /// A table without descriptors.
+    pub fn new() -> Self {
+        Self { slots: Vec::new(), registered: 0, deferred: Vec::new() }
+    }
+
+    /// How many descriptors the kernel watches for this table.
+    #[inline]
+    pub fn watched(&self) -> usize {
+        self.registered
+    }
+
+    /// Whether a payload waits for this direction of the descriptor.
+    pub fn is_watched(&self, fd: Descriptor, direction: Direction) -> bool {
+        self.get(fd, direction).is_some()
+    }
+
+    /// The payload that waits for this direction of the descriptor.
+    pub fn get(&self, fd: Descriptor, direction: Direction) -> Option<&T> {
+        let slot = self.slots.get(usize::try_from(fd).ok()?)?;
+        match direction {
+            Direction::Read => slot.reader.as_ref(),
+            Direction::Write => slot.writer.as_ref(),
+        }
+    }
+
+    /// Let `item` hear of one direction of a descriptor, and return what it replaces.
+    ///
+    /// `Released` holds the other direction's payload too when that belonged to an earlier file of this number.
+    pub fn watch(
+        &mut self,
+        poller: &impl Registrar,
+        fd: Descriptor,
+        direction: Direction,
+        item: T,
+        tenure: Tenure,
+    ) -> Result<Released<T>, Refused<T>> {
+        let known = self.slot(fd).and_then(|slot| slot.known);
+        let Some(known) = known else {
+            return match self.register(poller, fd, direction, tenure) {
+                Ok(slot) => {
+                    *slot.payload(direction) = Some(item);
+                    Ok(Released::nothing())
+                }
+                Err(error) => Err(Refused { error, item: Some(item), released: Released::nothing() }),
+            };
+        };
+        let slot = &mut self.slots[fd as usize];
+        let wanted = slot.wanted_with(direction);
+        // A resident is still the same file, and the kernel may be told of too much until flush; of too little never.
+        let resident = tenure == Tenure::Resident && slot.tenure == tenure;
+        let (answer, told) = if resident && (known == wanted || known == Interest::Both) {
+            (Ok(()), known)
+        } else {
+            let answer = poller.modify(fd, token(fd, slot.generation), wanted);
+            (answer, wanted)
+        };
+        match answer {
+            Ok(()) => {
+                slot.known = Some(told);
+                slot.tenure = tenure;
+                let replaced = slot.payload(direction).replace(item);
+                if told != wanted {
+                    self.defer(fd);
+                }
+                Ok(Released::one(direction, replaced))
+            }
+            Err(error) if Refusal::of(&error) == Refusal::NotWatched => {
+                let released = self.vacate(fd);
+                match self.register(poller, fd, direction, tenure) {
+                    Ok(slot) => {
+                        *slot.payload(direction) = Some(item);
+                        Ok(released)
+                    }
+                    Err(error) => Err(Refused { error, item: Some(item), released }),
+                }
+            }
+            Err(error) => Err(Refused { error, item: Some(item), released: self.vacate(fd) }),
+        }
+    }
+
+    /// Let nobody hear of one direction of a descriptor any more, and return who did.
+    ///
+    /// Nobody is no error. A visitor's last direction ends without error even if the kernel had forgotten it, as in asyncio.
+    pub fn unwatch(
+        &mut self,
+        poller: &impl Registrar,
+        fd: Descriptor,
+        direction: Direction,
+    ) -> Result<Option<T>, Refused<T>> {
+        let Some(slot) = self.slot(fd) else {
+            return Ok(None);
+        };
+        let Some(item) = slot.payload(direction).take() else {
+            return Ok(None);
+        };
+        if slot.tenure == Tenure::Resident {
+            self.defer(fd);
+            return Ok(Some(item));
+        }
+        match self.settle(poller, fd) {
+            Ok(()) => Ok(Some(item)),
+            Err(error) => {
+                let mut released = self.vacate(fd);
+                *released.payload(direction) = Some(item);
+                Err(Refused { error, item: None, released })
+            }
+        }
+    }
+
+    /// Cease to watch a descriptor that is about to be closed, and return who heard of it.
+    pub fn release(&mut self, poller: &impl Registrar, fd: Descriptor) -> Released<T> {
+        if self.slot(fd).is_none_or(|slot| slot.known.is_none()) {
+            return Released::nothing();
+        }
+        // An error means that the kernel has forgotten it already, which is what we want.
+        let _ = poller.delete(fd);
+        self.vacate(fd)
+    }
+
+    /// Tell the kernel of the removals that were put off. To be called before each wait.
+    ///
+    /// Returns descriptors that turn out to be closed although listeners were left; usually none.
+    #[must_use = "the listeners of a lost descriptor would wait for ever"]
+    pub fn flush(&mut self, poller: &impl Registrar) -> Vec<Lost<T>> {
+        let mut lost = Vec::new();
+        if self.deferred.is_empty() {
+            return lost;
+        }
+        let mut deferred = std::mem::take(&mut self.deferred);
+        for fd in deferred.drain(..) {
+            if let Err(error) = self.settle(poller, fd) {
+                lost.push(Lost { fd, error, released: self.vacate(fd) });
+            }
+        }
+        self.deferred = deferred;
+        lost
+    }
+
+    /// Whom an event is for; None when it is stale.
+    #[inline]
+    pub fn lookup(&self, event: Event) -> Option<Listeners<'_, T>> {
+        let fd = event.token as u32;
+        let slot = self.slots.get(fd as usize)?;
+        if slot.known.is_none() || slot.generation != (event.token >> 32) as u32 {
+            return None;
+        }
+        let reader = slot.reader.as_ref().filter(|_| event.readable);
+        let writer = slot.writer.as_ref().filter(|_| event.writable);
+        if reader.is_none() && writer.is_none() {
+            return None;
+        }
+        Some(Listeners { fd: fd as Descriptor, reader, writer })
+    }
+
+    /// Every descriptor with listeners, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = Listeners<'_, T>> {
+        let all = self.slots.iter().enumerate();
+        all.filter(|(_, slot)| slot.reader.is_some() || slot.writer.is_some()).map(|(fd, slot)| Listeners {
+            fd: fd as Descriptor,
+            reader: slot.reader.as_ref(),
+            writer: slot.writer.as_ref(),
+        })
+    }
+
+    /// Take all payloads out and forget all descriptors, without a word to the kernel: the poller is about to be closed.
+    #[must_use = "dropping the payloads may run any code: do it when no borrow is open"]
+    pub fn drain(&mut self) -> Vec<T> {
+        self.registered = 0;
+        self.deferred.clear();
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_iter().flat_map(|slot| [slot.reader, slot.writer]).flatten().collect()
+    }
+
+    fn slot(&mut self, fd: Descriptor) -> Option<&mut Slot<T>> {
+        self.slots.get_mut(usize::try_from(fd).ok()?)
+    }
+
+    /// Add a descriptor that is not registered to the kernel's list, under a fresh generation, and return its slot without payloads.
+    fn register(
+        &mut self,
+        poller: &impl Registrar,
+        fd: Descriptor,
+        direction: Direction,
+        tenure: Tenure,
+    ) -> io::Result<&mut Slot<T>> {
+        let generation = self.slot(fd).map_or(0, |slot| slot.generation.wrapping_add(1));
+        let interest = Interest::from(direction);
+        let token = token(fd, generation);
+        match poller.add(fd, token, interest) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => poller.modify(fd, token, interest),
+            other => other,
+        }?;
+        // Only now: the kernel vouches for the number, so a wild one does not make the table huge.
+        let index = fd as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Slot::vacant);
+        }
+        self.registered += 1;
+        let slot = &mut self.slots[index];
+        slot.generation = generation;
+        slot.tenure = tenure;
+        slot.known = Some(interest);
+        Ok(slot)
+    }
+
+    /// Make the kernel's registration what the payloads want.
+    fn settle(&mut self, poller: &impl Registrar, fd: Descriptor) -> io::Result<()> {
+        let Some(slot) = self.slot(fd) else {
+            return Ok(());
+        };
+        let wanted = Interest::of(slot.reader.is_some(), slot.writer.is_some());
+        if slot.known == wanted {
+            return Ok(());
+        }
+        match wanted {
+            Some(wanted) => {
+                poller.modify(fd, token(fd, slot.generation), wanted)?;
+                slot.known = Some(wanted);
+                Ok(())
+            }
+            None => {
+                slot.known = None;
+                self.registered -= 1;
+                match poller.delete(fd) {
+                    Err(error) if Refusal::of(&error) == Refusal::Other => Err(error),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Put a descriptor on the list for flush. It may be there twice: settling is idempotent.
+    fn defer(&mut self, fd: Descriptor) {
+        if self.deferred.last() != Some(&fd) {
+            self.deferred.push(fd);
+        }
+    }
+
+    /// Make a slot absent and return its payloads.
+    fn vacate(&mut self, fd: Descriptor) -> Released<T> {
+        let Some(slot) = self.slot(fd) else {
+            return Released::nothing();
+        };
+        let released = Released { reader: slot.reader.take(), writer: slot.writer.take() };
+        if slot.known.take().is_some() {
+            self.registered -= 1;
+        }
+        released
+    }
+}
+
+impl<T> Default for Interests<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Slot<T> {
+    fn vacant() -> Self {
+        Self { generation: 0, tenure: Tenure::Visitor, known: None, reader: None, writer: None }
+    }
+
+    /// What the kernel has to be told when a payload for `direction` joins those that are here.
+    fn wanted_with(&self, direction: Direction) -> Interest {
+        let other = match direction {
+            Direction::Read => &self.writer,
+            Direction::Write => &self.reader,
+        };
+        match other {
+            Some(_) => Interest::Both,
+            None => direction.into(),
+        }
+    }
+
+    fn payload(&mut self, direction: Direction) -> &mut Option<T> {
+        match direction {
+            Direction::Read => &mut self.reader,
+            Direction::Write => &mut self.writer,
+        }
+    }
+}
+
+impl<T> Released<T> {
+    fn nothing() -> Self {
+        Self { reader: None, writer: None }
+    }
+
+    fn one(direction: Direction, item: Option<T>) -> Self {
+        let mut released = Self::nothing();
+        *released.payload(direction) = item;
+        released
+    }
+
+    fn payload(&mut self, direction: Direction) -> &mut Option<T> {
+        match direction {
+            Direction::Read => &mut self.reader,
+            Direction::Write => &mut self.writer,
+        }
+    }
+}
+
+impl From<Direction> for Interest {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Read => Interest::Read,
+            Direction::Write => Interest::Write,
+        }
+    }
+}
+
+impl Interest {
+    fn with(self, direction: Direction) -> Interest {
+        if self == Interest::from(direction) { self } else { Interest::Both }
+    }
+}
+
+/// The token of a registration: the generation above the number, so that `sys::WAKER_TOKEN` (number -1) cannot occur.
+fn token(fd: Descriptor, generation: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(fd as u32)
+}
+
+#[cfg(test)]
+mod tests;
