@@ -26,6 +26,10 @@
 //! uncontended, and it makes the argument above five lines long. A thread that waits for it may hold the GIL, which is sound because
 //! nobody takes the GIL under it.
 //!
+//! In CPython an entry from another thread is in the ready queue the moment it is pushed. To keep the order that follows from it (a thread
+//! pushes A and tells the loop's thread, which calls `call_soon(B)`: A runs first), whoever pushes on the ready ring drains the
+//! inbox first when [`Inbox::is_empty`], which is one load, says no.
+//!
 //! Differs from CPython, which writes to its self-pipe on every `call_soon_threadsafe`, blocked or not.
 
 use std::sync::PoisonError;

@@ -426,12 +426,6 @@ impl From<Direction> for Interest {
     }
 }
 
-impl Interest {
-    fn with(self, direction: Direction) -> Interest {
-        if self == Interest::from(direction) { self } else { Interest::Both }
-    }
-}
-
 /// The token of a registration: the generation above the number, so that `sys::WAKER_TOKEN` (number -1) cannot occur.
 fn token(fd: Descriptor, generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(fd as u32)
