@@ -1,7 +1,83 @@
-//! The extension module `rasyncio._rasyncio`.
+//! The extension module `rasyncio._rasyncio`: all of asyncio's logic, one room for each asyncio module, bearing its name.
+//!
+//! Called by the faces in `python/rasyncio/`, which import everything public from here; calls `slots` for CPython's type
+//! slots and `engine` for the operating system. No unsafe code on this floor.
+//!
+//! Rooms use each other one way, from the top of this list to the bottom of the import order in ARCHITECTURE.md.
+//!
+//! State that belongs to the whole module (the task counter, whether the stdlib's asyncio is loaded beside us) is in one
+//! object, [`State`], made when the module is.
 #![forbid(unsafe_code)]
-use pyo3::pymodule;
+
+pub mod base_futures;
+pub mod base_tasks;
+pub mod coroutines;
+pub mod events;
+pub mod exceptions;
+pub mod format_helpers;
+pub mod futures;
+pub mod tasks;
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+use slots::{Class, Native, Ref, Slot, Spec, class};
+
+class! {
+    /// What belongs to the whole module.
+    pub struct State {
+        /// The number of the newest task that was named by its number.
+        pub(crate) task_number: Cell<u64>,
+        /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.
+        pub(crate) foreign_tasks: Slot,
+        /// Current tasks of foreign loops (`_enter_task`): a dict, made when the first comes.
+        pub(crate) foreign_current: Slot,
+    }
+}
+
+impl Class for State {
+    const NAME: &'static CStr = c"rasyncio._rasyncio._State";
+    const CALLABLE: bool = false;
+    fn define(_: &mut Spec<Self>) {}
+}
+
+/// The module's state.
+pub fn state(py: Python<'_>) -> PyResult<Ref<'_, State>> {
+    static STATE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let any = STATE.get_or_try_init(py, || Ref::create(py, State::default()).map(|s| s.into_any().unbind()))?;
+    match Ref::<State>::cast_exact(any.bind(py)) {
+        Some(state) => Ok(state.clone()),
+        None => Err(pyo3::exceptions::PySystemError::new_err("the module's state is of another class")),
+    }
+}
+
+/// A face: the Python module whose names users and tests may patch. Ask it at each use.
+pub fn face<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyModule>> {
+    py.import(format!("rasyncio.{name}"))
+}
+
+/// The native class `T` as a Python object.
+pub fn class_object<T: Native>(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(slots::type_of::<T>(py)?.into_any())
+}
 
 /// The native floor of rasyncio.
 #[pymodule(gil_used = true)]
-mod _rasyncio {}
+mod _rasyncio {
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        events::add(module)?;
+        futures::add(module)?;
+        tasks::add(module)?;
+        coroutines::add(module)?;
+        base_futures::add(module)?;
+        base_tasks::add(module)?;
+        format_helpers::add(module)
+    }
+}

@@ -48,3 +48,47 @@ impl Version {
         }
     }
 }
+
+/// Runs `f` to write the repr of `object`, or answers `...` if that is being written already further out.
+pub fn recursive_repr(object: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<String>) -> PyResult<String> {
+    struct Leave<'a, 'py>(&'a Bound<'py, PyAny>);
+    impl Drop for Leave<'_, '_> {
+        fn drop(&mut self) {
+            // SAFETY: pairs with the enter below, on the same live object.
+            unsafe { ffi::Py_ReprLeave(self.0.as_ptr()) }
+        }
+    }
+    // SAFETY: a live object, under the GIL.
+    match unsafe { ffi::Py_ReprEnter(object.as_ptr()) } {
+        0 => {
+            let _leave = Leave(object);
+            f()
+        }
+        1.. => Ok("...".to_owned()),
+        _ => Err(PyErr::fetch(object.py())),
+    }
+}
+
+/// Runs `f` one level deeper in the interpreter's recursion count; RecursionError with `place` in its text at the limit.
+pub fn recursion<R>(py: Python<'_>, place: &std::ffi::CStr, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            // SAFETY: pairs with the successful enter below.
+            unsafe { ffi::Py_LeaveRecursiveCall() }
+        }
+    }
+    // SAFETY: the GIL is held, as `py` proves; a C string.
+    if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let _leave = Leave;
+    f()
+}
+
+/// Whether `object` is a coroutine object made by an `async def`, or by a native room.
+#[inline]
+pub fn is_exact_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a type check of a live object.
+    unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 || Ref::<crate::Coroutine>::cast_exact(object).is_some() }
+}

@@ -1,0 +1,99 @@
+//! coroutines: what is a coroutine, and how one is written (asyncio.coroutines).
+//!
+//! Called by `tasks` at every creation and by reprs; calls `collections.abc.Coroutine` for what is no coroutine of Python's.
+//!
+//! An exact coroutine object is recognised by its type. Other types are asked once and remembered, as CPython does, in a
+//! set of at most 100 types that hangs on the face. Generators count on 3.11 and no longer afterwards.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PySet};
+use pyo3::{intern, sync::PyOnceLock};
+use slots::{Signature, add_function, arg};
+
+
+/// Whether a task may run `object`.
+#[inline]
+pub fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if slots::is_exact_coroutine(object) {
+        return Ok(true);
+    }
+    is_other_coroutine(object)
+}
+
+fn is_other_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static KNOWN: PyOnceLock<Py<PySet>> = PyOnceLock::new();
+    let py = object.py();
+    let kind = object.get_type();
+    let known = KNOWN.get_or_try_init(py, || PySet::empty(py).map(Bound::unbind))?.bind(py);
+    if known.contains(&kind)? {
+        return Ok(true);
+    }
+    let mut is = object.is_instance(&py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Coroutine"))?)?;
+    if !is && py.version_info() < (3, 12) {
+        is = object.is_instance(&py.import(intern!(py, "types"))?.getattr(intern!(py, "GeneratorType"))?)?;
+    }
+    if is && known.len() < 100 {
+        known.add(kind)?;
+    }
+    Ok(is)
+}
+
+/// How a coroutine is written in a task's repr: its name, `running` if it runs, and its place.
+pub fn format_coroutine(coroutine: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = coroutine.py();
+    let attribute = |names: [&str; 2]| -> PyResult<Option<Bound<'_, PyAny>>> {
+        for name in names {
+            if let Some(value) = coroutine.getattr_opt(name)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    };
+    let truthy = |value: &Option<Bound<'_, PyAny>>| value.as_ref().map_or(Ok(false), |v| v.is_truthy());
+    let named = |name: &str| -> PyResult<Option<String>> {
+        match coroutine.getattr_opt(name)? {
+            Some(value) if value.is_truthy()? => Ok(Some(value.str()?.to_string())),
+            _ => Ok(None),
+        }
+    };
+    let name = match named("__qualname__")? {
+        Some(name) => format!("{name}()"),
+        None => match named("__name__")? {
+            Some(name) => format!("{name}()"),
+            None => format!("<{} without __name__>()", coroutine.get_type().name()?),
+        },
+    };
+    let running = truthy(&attribute(["cr_running", "gi_running"])?)?;
+    let code = attribute(["cr_code", "gi_code"])?;
+    let Some(code) = code.filter(|c| c.is_truthy().unwrap_or(false)) else {
+        return Ok(if running { format!("{name} running") } else { name });
+    };
+    let frame = attribute(["gi_frame", "cr_frame"])?.filter(|f| !f.is_none());
+    let file = code.getattr(intern!(py, "co_filename"))?;
+    let file = if file.is_truthy()? { file.str()?.to_string() } else { "<empty co_filename>".to_owned() };
+    Ok(match (running, frame) {
+        (true, Some(frame)) => format!("{name} running at {file}:{}", frame.getattr(intern!(py, "f_lineno"))?),
+        (true, None) => format!("{name} running, defined at {file}:{}", code.getattr(intern!(py, "co_firstlineno"))?),
+        (false, Some(frame)) => format!("{name} running at {file}:{}", frame.getattr(intern!(py, "f_lineno"))?),
+        (false, None) => format!("{name} done, defined at {file}:{}", code.getattr(intern!(py, "co_firstlineno"))?),
+    })
+}
+
+/// Puts the room's names in the extension module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(
+        module,
+        c"iscoroutine",
+        c"iscoroutine(obj)\n--\n\nWhether obj is a coroutine object, one of Python's or one that stands in for it.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("iscoroutine", [arg("obj")]);
+            let [object] = args.parse(&SIGNATURE)?;
+            object.map_or(Ok(false), |o| is_coroutine(&o))
+        },
+    )?;
+    add_function(module, c"_format_coroutine", c"_format_coroutine(coro)\n--\n\nHow a coroutine is written in reprs.", |_, args| {
+        const SIGNATURE: Signature<1> = Signature::function("_format_coroutine", [arg("coro")]);
+        let [coroutine] = args.parse(&SIGNATURE)?;
+        coroutine.map(|c| format_coroutine(&c)).transpose()
+    })
+}

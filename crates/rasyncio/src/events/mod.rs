@@ -1,0 +1,29 @@
+//! events: handles, the scheduling core of a loop, and which loop runs on this thread (asyncio.events, PEP 3156).
+//!
+//! Called by every room; calls `format_helpers` for reprs.
+//!
+//! - `core`: `LoopCore`, entries, hooks.
+//! - `handle`: `Handle`, `TimerHandle`.
+//! - `running`: the running loop of the thread, also told to the stdlib's asyncio when that is loaded.
+//!
+//! Invariant: the running loop is a property of the thread. After a fork the child has none.
+
+pub mod core;
+pub mod handle;
+pub mod running;
+
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+
+pub use self::core::{Entry, Hook, Kind, LoopCore, NativeCallback};
+pub use self::handle::{Handle, TimerHandle};
+pub use self::running::{get_event_loop, get_running_loop, running_loop};
+
+/// Puts the room's names in the extension module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    slots::add_class::<LoopCore>(module)?;
+    slots::add_class::<NativeCallback>(module)?;
+    slots::add_class::<Handle>(module)?;
+    slots::add_class::<TimerHandle>(module)?;
+    running::add(module)
+}

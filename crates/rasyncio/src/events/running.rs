@@ -1,0 +1,80 @@
+//! Which loop runs on this thread.
+//!
+//! Called by `base_events` when a loop starts and stops, and by whatever needs the loop of the caller; calls the policy only
+//! when there is no running loop and the running Python's asyncio would.
+//!
+//! Invariant: the slot of a thread is set exactly while a loop runs there, or as long as `_set_running_loop` said so. A
+//! child process clears it (`on_fork`, registered with `os.register_at_fork`).
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+use pyo3::intern;
+use slots::{Own, Signature, ThreadSlot, add_function, pos};
+
+use crate::face;
+
+const RUNNING: ThreadSlot = ThreadSlot::new(0);
+
+/// The loop that runs on this thread.
+#[inline]
+pub fn running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    RUNNING.get(py)
+}
+
+/// The loop that runs on this thread, or `RuntimeError: no running event loop`.
+#[inline]
+pub fn get_running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    RUNNING.get(py).ok_or_else(|| PyRuntimeError::new_err("no running event loop"))
+}
+
+/// Sets or clears this thread's running loop.
+pub fn set_running_loop(py: Python<'_>, event_loop: Option<Bound<'_, PyAny>>) {
+    RUNNING.set(py, event_loop);
+}
+
+/// The running loop, or what the policy answers.
+pub fn get_event_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    match RUNNING.get(py) {
+        Some(event_loop) => Ok(event_loop),
+        None => face(py, "events")?
+            .call_method0(intern!(py, "_get_event_loop_policy"))?
+            .call_method0(intern!(py, "get_event_loop")),
+    }
+}
+
+pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(
+        module,
+        c"_get_running_loop",
+        c"_get_running_loop()\n--\n\nThe loop that runs on the calling thread, or None.",
+        |py, _| Ok(running_loop(py).map(Own::new)),
+    )?;
+    add_function(
+        module,
+        c"get_running_loop",
+        c"get_running_loop()\n--\n\nThe loop that runs on the calling thread; RuntimeError if there is none.",
+        |py, args| {
+            const SIGNATURE: Signature<0> = Signature::function("get_running_loop", []);
+            args.parse(&SIGNATURE)?;
+            Ok(Own::new(get_running_loop(py)?))
+        },
+    )?;
+    add_function(
+        module,
+        c"_set_running_loop",
+        c"_set_running_loop(loop, /)\n--\n\nSay which loop runs on the calling thread; None for no loop. For writers of loops.",
+        |py, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_set_running_loop", [pos("loop")]);
+            let [event_loop] = args.parse(&SIGNATURE)?;
+            set_running_loop(py, event_loop.filter(|l| !l.is_none()).map(|l| (*l).clone()));
+            Ok(())
+        },
+    )?;
+    add_function(
+        module,
+        c"get_event_loop",
+        c"get_event_loop()\n--\n\nThe running loop, or without one what the event loop policy answers.",
+        |py, _| Ok(Own::new(get_event_loop(py)?)),
+    )
+}

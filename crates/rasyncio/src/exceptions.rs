@@ -1,0 +1,64 @@
+//! exceptions: the stdlib's exception classes, fetched once (asyncio.exceptions).
+//!
+//! Called by every room that raises or catches one; calls the face `rasyncio.exceptions`, which has the stdlib's own class
+//! objects, so that `except asyncio.CancelledError` holds whichever asyncio the program imported.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+macro_rules! exception_classes {
+    ($($(#[$meta:meta])* $function:ident = $name:literal),* $(,)?) => {$(
+        $(#[$meta])*
+        #[inline]
+        pub fn $function(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            CLASS.import(py, "rasyncio.exceptions", $name)
+        }
+    )*};
+}
+
+exception_classes! {
+    /// `CancelledError`, a BaseException.
+    cancelled_error = "CancelledError",
+    /// `InvalidStateError`.
+    invalid_state_error = "InvalidStateError",
+    /// `IncompleteReadError(partial, expected)`, an EOFError.
+    incomplete_read_error = "IncompleteReadError",
+    /// `LimitOverrunError(message, consumed)`.
+    limit_overrun_error = "LimitOverrunError",
+    /// `SendfileNotAvailableError`, a RuntimeError.
+    sendfile_not_available_error = "SendfileNotAvailableError",
+    /// `BrokenBarrierError`, a RuntimeError.
+    broken_barrier_error = "BrokenBarrierError",
+    /// `QueueEmpty`.
+    queue_empty = "QueueEmpty",
+    /// `QueueFull`.
+    queue_full = "QueueFull",
+    /// `QueueShutDown`.
+    queue_shut_down = "QueueShutDown",
+}
+
+/// A new `InvalidStateError` with this text.
+#[cold]
+pub fn invalid_state(py: Python<'_>, text: impl Into<String>) -> PyErr {
+    match invalid_state_error(py) {
+        Ok(class) => PyErr::from_type(class.clone(), text.into()),
+        Err(error) => error,
+    }
+}
+
+/// Whether `error` is a CancelledError.
+#[inline]
+pub fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
+    cancelled_error(py).is_ok_and(|class| error.is_instance(py, class))
+}
+
+/// A new CancelledError, with `message` if there is one.
+pub fn cancelled<'py>(py: Python<'py>, message: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    let class = cancelled_error(py)?;
+    match message.filter(|m| !m.is_none()) {
+        Some(message) => class.call1((message,)),
+        None => class.call0(),
+    }
+}

@@ -1,0 +1,177 @@
+//! format_helpers: how callbacks and stacks are written in reprs and logs (asyncio.format_helpers).
+//!
+//! Called by `events` and `base_futures` for reprs, by everything that records a source traceback in debug mode; calls
+//! the stdlib's inspect, functools, reprlib and traceback, all of it off the hot paths.
+//!
+//! A callback is written `name()` and, if it is a Python function, ` at file:line`; arguments are shown in debug mode
+//! only, since they may be secret. A stack is at most `constants.DEBUG_STACK_DEPTH` frames.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PyTuple};
+use pyo3::{Borrowed, intern};
+use slots::{Own, Signature, add_function, arg, kw_opt, opt};
+
+const DEBUG_STACK_DEPTH: usize = 10;
+
+/// File and first line of the function behind `function`, if there is one.
+pub fn function_source<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    let py = function.py();
+    let inspect = py.import(intern!(py, "inspect"))?;
+    let function = inspect.call_method1(intern!(py, "unwrap"), (function,))?;
+    if inspect.call_method1(intern!(py, "isfunction"), (&function,))?.is_truthy()? {
+        let code = function.getattr(intern!(py, "__code__"))?;
+        return Ok(Some((code.getattr(intern!(py, "co_filename"))?, code.getattr(intern!(py, "co_firstlineno"))?)));
+    }
+    let functools = py.import(intern!(py, "functools"))?;
+    if function.is_instance(&functools.getattr(intern!(py, "partial"))?)?
+        || function.is_instance(&functools.getattr(intern!(py, "partialmethod"))?)?
+    {
+        return function_source(&function.getattr(intern!(py, "func"))?);
+    }
+    Ok(None)
+}
+
+/// `callback(args) at file:line`.
+pub fn callback_source(callback: &Bound<'_, PyAny>, args: &Bound<'_, PyAny>, debug: bool) -> PyResult<String> {
+    let py = callback.py();
+    let mut text = format_callback(callback, args, &py.None().into_bound(py), debug, String::new())?;
+    if let Some((file, line)) = function_source(callback)? {
+        text.push_str(&format!(" at {}:{}", file.str()?, line.str()?));
+    }
+    Ok(text)
+}
+
+fn format_arguments(args: &Bound<'_, PyAny>, keywords: &Bound<'_, PyAny>, debug: bool) -> PyResult<String> {
+    if !debug {
+        return Ok("()".to_owned());
+    }
+    let py = args.py();
+    let reprlib = py.import(intern!(py, "reprlib"))?;
+    let short = |value: Bound<'_, PyAny>| -> PyResult<String> {
+        reprlib.call_method1(intern!(py, "repr"), (value,))?.extract()
+    };
+    let mut items = Vec::new();
+    if args.is_truthy()? {
+        for value in args.try_iter()? {
+            items.push(short(value?)?);
+        }
+    }
+    if keywords.is_truthy()? {
+        for pair in keywords.call_method0(intern!(py, "items"))?.try_iter()? {
+            let (name, value): (String, Bound<'_, PyAny>) = pair?.extract()?;
+            items.push(format!("{name}={}", short(value)?));
+        }
+    }
+    Ok(format!("({})", items.join(", ")))
+}
+
+fn format_callback(
+    function: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyAny>,
+    keywords: &Bound<'_, PyAny>,
+    debug: bool,
+    suffix: String,
+) -> PyResult<String> {
+    let py = function.py();
+    let partial = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?;
+    if function.is_instance(&partial)? {
+        let suffix = format_arguments(args, keywords, debug)? + &suffix;
+        let inner = function.getattr(intern!(py, "func"))?;
+        let inner_args = function.getattr(intern!(py, "args"))?;
+        return format_callback(&inner, &inner_args, &function.getattr(intern!(py, "keywords"))?, debug, suffix);
+    }
+    let named = |name: &Bound<'_, pyo3::types::PyString>| -> PyResult<Option<String>> {
+        match function.getattr_opt(name)? {
+            Some(value) if value.is_truthy()? => Ok(Some(value.str()?.extract()?)),
+            _ => Ok(None),
+        }
+    };
+    let mut text = match named(intern!(py, "__qualname__"))? {
+        Some(name) => name,
+        None => match named(intern!(py, "__name__"))? {
+            Some(name) => name,
+            None => function.repr()?.extract()?,
+        },
+    };
+    text.push_str(&format_arguments(args, keywords, debug)?);
+    text.push_str(&suffix);
+    Ok(text)
+}
+
+/// The caller's stack, innermost frame last, cut to what debug mode shows. `frame` is where to begin.
+pub fn extract_stack<'py>(py: Python<'py>, frame: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    extract_stack_of(py, frame, None)
+}
+
+fn extract_stack_of<'py>(
+    py: Python<'py>,
+    frame: Option<&Bound<'py, PyAny>>,
+    limit: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let traceback = py.import(intern!(py, "traceback"))?;
+    let frame = match frame {
+        Some(frame) => frame.clone(),
+        None => py.import(intern!(py, "sys"))?.call_method0(intern!(py, "_getframe"))?,
+    };
+    let keywords = pyo3::types::PyDict::new(py);
+    match limit {
+        Some(limit) => keywords.set_item(intern!(py, "limit"), limit)?,
+        None => keywords.set_item(intern!(py, "limit"), DEBUG_STACK_DEPTH)?,
+    }
+    keywords.set_item(intern!(py, "lookup_lines"), false)?;
+    let walk = traceback.call_method1(intern!(py, "walk_stack"), (frame,))?;
+    let stack = traceback
+        .getattr(intern!(py, "StackSummary"))?
+        .getattr(intern!(py, "extract"))?
+        .call((walk,), Some(&keywords))?;
+    stack.call_method0(intern!(py, "reverse"))?;
+    Ok(stack)
+}
+
+fn given<'a, 'py>(value: &'a Option<Borrowed<'a, 'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    value.as_ref().map(|v| &**v).filter(|v| !v.is_none())
+}
+
+/// Puts the room's names in the extension module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(module, c"_get_function_source", c"_get_function_source(func)\n--\n\n(file, line) of the function behind func, or None.", |py, args| {
+        const SIGNATURE: Signature<1> = Signature::function("_get_function_source", [arg("func")]);
+        let [function] = args.parse(&SIGNATURE)?;
+        let Some(function) = function else { return Ok(None) };
+        match function_source(&function)? {
+            Some((file, line)) => Ok(Some(Own::new(PyTuple::new(py, [file, line])?.into_any()))),
+            None => Ok(None),
+        }
+    })?;
+    add_function(module, c"_format_callback_source", c"_format_callback_source(func, args, *, debug=False)\n--\n\nThe text for a callback in reprs and logs.", |_, args| {
+        const SIGNATURE: Signature<3> =
+            Signature::function("_format_callback_source", [arg("func"), arg("args"), kw_opt("debug")]);
+        let [Some(function), Some(arguments), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
+        let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
+        callback_source(&function, &arguments, debug)
+    })?;
+    add_function(module, c"_format_callback", c"_format_callback(func, args, kwargs, *, debug=False, suffix='')\n--\n\nThe text for a callback without its place.", |_, args| {
+        const SIGNATURE: Signature<5> = Signature::function(
+            "_format_callback",
+            [arg("func"), arg("args"), arg("kwargs"), kw_opt("debug"), kw_opt("suffix")],
+        );
+        let [Some(function), Some(arguments), Some(keywords), debug, suffix] = args.parse(&SIGNATURE)? else {
+            return Ok(String::new());
+        };
+        let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
+        let suffix = suffix.map_or(Ok(String::new()), |s| s.extract())?;
+        format_callback(&function, &arguments, &keywords, debug, suffix)
+    })?;
+    add_function(module, c"_format_args_and_kwargs", c"_format_args_and_kwargs(args, kwargs, *, debug=False)\n--\n\nThe text for the arguments of a callback.", |_, args| {
+        const SIGNATURE: Signature<3> =
+            Signature::function("_format_args_and_kwargs", [arg("args"), arg("kwargs"), kw_opt("debug")]);
+        let [Some(arguments), Some(keywords), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
+        let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
+        format_arguments(&arguments, &keywords, debug)
+    })?;
+    add_function(module, c"extract_stack", c"extract_stack(f=None, limit=None)\n--\n\nThe caller's stack for debug mode, as a traceback.StackSummary.", |py, args| {
+        const SIGNATURE: Signature<2> = Signature::function("extract_stack", [opt("f"), opt("limit")]);
+        let [frame, limit] = args.parse(&SIGNATURE)?;
+        Ok(Own::new(extract_stack_of(py, given(&frame), given(&limit))?))
+    })
+}
