@@ -5,9 +5,9 @@
 //! An object is a future if its class has `_asyncio_future_blocking` and the object's value of it is not None. The repr
 //! is made from attributes, so that it is right for every future-like class.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyTuple};
-use pyo3::{Borrowed, intern};
 use slots::{Own, Ref, Signature, add_function, arg};
 
 use crate::format_helpers;
@@ -75,7 +75,7 @@ pub fn joined(object: &Bound<'_, PyAny>, info: &Bound<'_, PyAny>) -> PyResult<St
 
 /// The repr of a future.
 pub fn future_repr(future: &Bound<'_, PyAny>) -> PyResult<String> {
-    slots::recursive_repr(future, || joined(future, &repr_info(future)?))
+    slots::recursive_repr(future, || joined(future, repr_info(future)?.as_any()))
 }
 
 /// Puts the room's names in the extension module.
@@ -83,7 +83,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     fn one<'a, 'py, const N: usize>(
         args: &slots::Args<'a, 'py>,
         signature: &Signature<N>,
-    ) -> PyResult<Borrowed<'a, 'py, PyAny>> {
+    ) -> PyResult<&'a Bound<'py, PyAny>> {
         let values = args.parse(signature)?;
         values[0].ok_or_else(|| pyo3::exceptions::PyTypeError::new_err("an argument is missing"))
     }
@@ -94,19 +94,29 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
           (it has a `_asyncio_future_blocking` that is not None).",
         |_, args| {
             const SIGNATURE: Signature<1> = Signature::function("isfuture", [arg("obj")]);
-            isfuture(&one(args, &SIGNATURE)?)
+            isfuture(one(args, &SIGNATURE)?)
         },
     )?;
-    add_function(module, c"_format_callbacks", c"_format_callbacks(cb)\n--\n\nThe `cb=[...]` of a repr.", |_, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_format_callbacks", [arg("cb")]);
-        format_callbacks(&one(args, &SIGNATURE)?)
-    })?;
-    add_function(module, c"_future_repr_info", c"_future_repr_info(future)\n--\n\nThe parts of a future's repr.", |_, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_future_repr_info", [arg("future")]);
-        Ok(Own::new(repr_info(&one(args, &SIGNATURE)?)?.into_any()))
-    })?;
+    add_function(
+        module,
+        c"_format_callbacks",
+        c"_format_callbacks(cb)\n--\n\nThe `cb=[...]` of a repr.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_format_callbacks", [arg("cb")]);
+            format_callbacks(one(args, &SIGNATURE)?)
+        },
+    )?;
+    add_function(
+        module,
+        c"_future_repr_info",
+        c"_future_repr_info(future)\n--\n\nThe parts of a future's repr.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_future_repr_info", [arg("future")]);
+            Ok(Own::new(repr_info(one(args, &SIGNATURE)?)?.into_any()))
+        },
+    )?;
     add_function(module, c"_future_repr", c"_future_repr(future)\n--\n\nThe repr of a future.", |_, args| {
         const SIGNATURE: Signature<1> = Signature::function("_future_repr", [arg("future")]);
-        future_repr(&one(args, &SIGNATURE)?)
+        future_repr(one(args, &SIGNATURE)?)
     })
 }

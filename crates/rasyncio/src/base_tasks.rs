@@ -2,9 +2,9 @@
 //!
 //! Called by `tasks` for the repr and by the face for the stack functions; calls `base_futures` and `coroutines`.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
-use pyo3::intern;
 use slots::{Own, Signature, add_function, arg};
 
 use crate::{base_futures, coroutines};
@@ -32,7 +32,7 @@ pub fn repr_info<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> 
 
 /// The repr of a task.
 pub fn task_repr(task: &Bound<'_, PyAny>) -> PyResult<String> {
-    slots::recursive_repr(task, || base_futures::joined(task, &repr_info(task)?))
+    slots::recursive_repr(task, || base_futures::joined(task, repr_info(task)?.as_any()))
 }
 
 /// The frames of a task, outermost first; at most `limit` of them.
@@ -117,28 +117,43 @@ fn print_stack(task: &Bound<'_, PyAny>, limit: &Bound<'_, PyAny>, file: &Bound<'
 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(module, c"_task_repr_info", c"_task_repr_info(task)\n--\n\nThe parts of a task's repr.", |_, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_task_repr_info", [arg("task")]);
-        let [task] = args.parse(&SIGNATURE)?;
-        task.map(|task| Ok(Own::new(repr_info(&task)?.into_any()))).transpose()
-    })?;
+    add_function(
+        module,
+        c"_task_repr_info",
+        c"_task_repr_info(task)\n--\n\nThe parts of a task's repr.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_task_repr_info", [arg("task")]);
+            let [task] = args.parse(&SIGNATURE)?;
+            task.map(|task| Ok(Own::new(repr_info(&task)?.into_any()))).transpose()
+        },
+    )?;
     add_function(module, c"_task_repr", c"_task_repr(task)\n--\n\nThe repr of a task.", |_, args| {
         const SIGNATURE: Signature<1> = Signature::function("_task_repr", [arg("task")]);
         let [task] = args.parse(&SIGNATURE)?;
         task.map(|task| task_repr(&task)).transpose()
     })?;
-    add_function(module, c"_task_get_stack", c"_task_get_stack(task, limit)\n--\n\nThe frames of a task, outermost first.", |_, args| {
-        const SIGNATURE: Signature<2> = Signature::function("_task_get_stack", [arg("task"), arg("limit")]);
-        let [task, limit] = args.parse(&SIGNATURE)?;
-        let limit = limit.filter(|l| !l.is_none()).map(|l| l.extract()).transpose()?;
-        task.map(|task| Ok(Own::new(stack(&task, limit)?.into_any()))).transpose()
-    })?;
-    add_function(module, c"_task_print_stack", c"_task_print_stack(task, limit, file)\n--\n\nPrint the stack of a task.", |_, args| {
-        const SIGNATURE: Signature<3> =
-            Signature::function("_task_print_stack", [arg("task"), arg("limit"), arg("file")]);
-        match args.parse(&SIGNATURE)? {
-            [Some(task), Some(limit), Some(file)] => print_stack(&task, &limit, &file),
-            _ => Ok(()),
-        }
-    })
+    add_function(
+        module,
+        c"_task_get_stack",
+        c"_task_get_stack(task, limit)\n--\n\nThe frames of a task, outermost first.",
+        |_, args| {
+            const SIGNATURE: Signature<2> = Signature::function("_task_get_stack", [arg("task"), arg("limit")]);
+            let [task, limit] = args.parse(&SIGNATURE)?;
+            let limit = limit.filter(|l| !l.is_none()).map(|l| l.extract()).transpose()?;
+            task.map(|task| Ok(Own::new(stack(task, limit)?.into_any()))).transpose()
+        },
+    )?;
+    add_function(
+        module,
+        c"_task_print_stack",
+        c"_task_print_stack(task, limit, file)\n--\n\nPrint the stack of a task.",
+        |_, args| {
+            const SIGNATURE: Signature<3> =
+                Signature::function("_task_print_stack", [arg("task"), arg("limit"), arg("file")]);
+            match args.parse(&SIGNATURE)? {
+                [Some(task), Some(limit), Some(file)] => print_stack(task, &limit, &file),
+                _ => Ok(()),
+            }
+        },
+    )
 }

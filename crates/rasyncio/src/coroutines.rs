@@ -10,7 +10,6 @@ use pyo3::types::{PyModule, PySet};
 use pyo3::{intern, sync::PyOnceLock};
 use slots::{Signature, add_function, arg};
 
-
 /// Whether a task may run `object`.
 #[inline]
 pub fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -91,9 +90,14 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             object.map_or(Ok(false), |o| is_coroutine(&o))
         },
     )?;
-    add_function(module, c"_format_coroutine", c"_format_coroutine(coro)\n--\n\nHow a coroutine is written in reprs.", |_, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_format_coroutine", [arg("coro")]);
-        let [coroutine] = args.parse(&SIGNATURE)?;
-        coroutine.map(|c| format_coroutine(&c)).transpose()
-    })
+    add_function(
+        module,
+        c"_format_coroutine",
+        c"_format_coroutine(coro)\n--\n\nHow a coroutine is written in reprs.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_format_coroutine", [arg("coro")]);
+            let [coroutine] = args.parse(&SIGNATURE)?;
+            coroutine.map(|c| format_coroutine(&c)).transpose()
+        },
+    )
 }

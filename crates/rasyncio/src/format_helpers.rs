@@ -6,9 +6,9 @@
 //! A callback is written `name()` and, if it is a Python function, ` at file:line`; arguments are shown in debug mode
 //! only, since they may be secret. A stack is at most `constants.DEBUG_STACK_DEPTH` frames.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyTuple};
-use pyo3::{Borrowed, intern};
 use slots::{Own, Signature, add_function, arg, kw_opt, opt};
 
 const DEBUG_STACK_DEPTH: usize = 10;
@@ -128,28 +128,38 @@ fn extract_stack_of<'py>(
     Ok(stack)
 }
 
-fn given<'a, 'py>(value: &'a Option<Borrowed<'a, 'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
-    value.as_ref().map(|v| &**v).filter(|v| !v.is_none())
+fn given<'a, 'py>(value: &Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    value.filter(|v| !v.is_none())
 }
 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(module, c"_get_function_source", c"_get_function_source(func)\n--\n\n(file, line) of the function behind func, or None.", |py, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_get_function_source", [arg("func")]);
-        let [function] = args.parse(&SIGNATURE)?;
-        let Some(function) = function else { return Ok(None) };
-        match function_source(&function)? {
-            Some((file, line)) => Ok(Some(Own::new(PyTuple::new(py, [file, line])?.into_any()))),
-            None => Ok(None),
-        }
-    })?;
-    add_function(module, c"_format_callback_source", c"_format_callback_source(func, args, *, debug=False)\n--\n\nThe text for a callback in reprs and logs.", |_, args| {
-        const SIGNATURE: Signature<3> =
-            Signature::function("_format_callback_source", [arg("func"), arg("args"), kw_opt("debug")]);
-        let [Some(function), Some(arguments), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
-        let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
-        callback_source(&function, &arguments, debug)
-    })?;
+    add_function(
+        module,
+        c"_get_function_source",
+        c"_get_function_source(func)\n--\n\n(file, line) of the function behind func, or None.",
+        |py, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_get_function_source", [arg("func")]);
+            let [function] = args.parse(&SIGNATURE)?;
+            let Some(function) = function else { return Ok(None) };
+            match function_source(&function)? {
+                Some((file, line)) => Ok(Some(Own::new(PyTuple::new(py, [file, line])?.into_any()))),
+                None => Ok(None),
+            }
+        },
+    )?;
+    add_function(
+        module,
+        c"_format_callback_source",
+        c"_format_callback_source(func, args, *, debug=False)\n--\n\nThe text for a callback in reprs and logs.",
+        |_, args| {
+            const SIGNATURE: Signature<3> =
+                Signature::function("_format_callback_source", [arg("func"), arg("args"), kw_opt("debug")]);
+            let [Some(function), Some(arguments), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
+            let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
+            callback_source(function, &arguments, debug)
+        },
+    )?;
     add_function(module, c"_format_callback", c"_format_callback(func, args, kwargs, *, debug=False, suffix='')\n--\n\nThe text for a callback without its place.", |_, args| {
         const SIGNATURE: Signature<5> = Signature::function(
             "_format_callback",
@@ -160,18 +170,28 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         };
         let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
         let suffix = suffix.map_or(Ok(String::new()), |s| s.extract())?;
-        format_callback(&function, &arguments, &keywords, debug, suffix)
+        format_callback(function, &arguments, &keywords, debug, suffix)
     })?;
-    add_function(module, c"_format_args_and_kwargs", c"_format_args_and_kwargs(args, kwargs, *, debug=False)\n--\n\nThe text for the arguments of a callback.", |_, args| {
-        const SIGNATURE: Signature<3> =
-            Signature::function("_format_args_and_kwargs", [arg("args"), arg("kwargs"), kw_opt("debug")]);
-        let [Some(arguments), Some(keywords), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
-        let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
-        format_arguments(&arguments, &keywords, debug)
-    })?;
-    add_function(module, c"extract_stack", c"extract_stack(f=None, limit=None)\n--\n\nThe caller's stack for debug mode, as a traceback.StackSummary.", |py, args| {
-        const SIGNATURE: Signature<2> = Signature::function("extract_stack", [opt("f"), opt("limit")]);
-        let [frame, limit] = args.parse(&SIGNATURE)?;
-        Ok(Own::new(extract_stack_of(py, given(&frame), given(&limit))?))
-    })
+    add_function(
+        module,
+        c"_format_args_and_kwargs",
+        c"_format_args_and_kwargs(args, kwargs, *, debug=False)\n--\n\nThe text for the arguments of a callback.",
+        |_, args| {
+            const SIGNATURE: Signature<3> =
+                Signature::function("_format_args_and_kwargs", [arg("args"), arg("kwargs"), kw_opt("debug")]);
+            let [Some(arguments), Some(keywords), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
+            let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
+            format_arguments(arguments, &keywords, debug)
+        },
+    )?;
+    add_function(
+        module,
+        c"extract_stack",
+        c"extract_stack(f=None, limit=None)\n--\n\nThe caller's stack for debug mode, as a traceback.StackSummary.",
+        |py, args| {
+            const SIGNATURE: Signature<2> = Signature::function("extract_stack", [opt("f"), opt("limit")]);
+            let [frame, limit] = args.parse(&SIGNATURE)?;
+            Ok(Own::new(extract_stack_of(py, given(&frame), given(&limit))?))
+        },
+    )
 }

@@ -2,14 +2,13 @@
 //!
 //! Called by the trampolines of `spec`, which hand a function its [`Args`]; called by rooms through [`Args::parse`].
 //!
-//! A call reaches CPython code in one of two forms: vectorcall (an array and a tuple of keyword names) or, for
-//! `tp_new`/`tp_init`, a tuple and a dict. `Args` covers both, so that a signature is written once.
+//! A call reaches native code in one of two forms: vectorcall (an array and a tuple of keyword names) or, for
+//! `tp_init` and `tp_call`, a tuple and a dict. The trampolines bring the second into the form of the first.
 //!
 //! The texts are those that CPython gives for a function written in Python, because that is what the functions of
 //! asyncio are: "f() missing 1 required positional argument: 'x'", "f() got an unexpected keyword argument 'y'", and so
 //! on, with `self` counted for methods.
 
-use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -80,44 +79,25 @@ impl<const N: usize> Signature<N> {
 /// The arguments of one call.
 pub struct Args<'a, 'py> {
     py: Python<'py>,
-    positional: &'a [Borrowed<'a, 'py, PyAny>],
-    keywords: Keywords<'a, 'py>,
-}
-
-enum Keywords<'a, 'py> {
-    None,
-    Names(Borrowed<'a, 'py, PyTuple>, &'a [Borrowed<'a, 'py, PyAny>]),
-    Dict(Borrowed<'a, 'py, PyDict>),
+    positional: &'a [Bound<'py, PyAny>],
+    named: &'a [Bound<'py, PyAny>],
+    names: Option<&'a Bound<'py, PyTuple>>,
 }
 
 /// The values of a parsed call, one place for each parameter.
-pub type Parsed<'a, 'py, const N: usize> = [Option<Borrowed<'a, 'py, PyAny>>; N];
+pub type Parsed<'a, 'py, const N: usize> = [Option<&'a Bound<'py, PyAny>>; N];
 
 impl<'a, 'py> Args<'a, 'py> {
-    pub(crate) fn vector(
+    /// Arguments in vectorcall form: `count` by position, then one for each name.
+    #[inline]
+    pub(crate) fn new(
         py: Python<'py>,
-        values: &'a [Borrowed<'a, 'py, PyAny>],
-        positional: usize,
-        names: Option<Borrowed<'a, 'py, PyTuple>>,
+        values: &'a [Bound<'py, PyAny>],
+        count: usize,
+        names: Option<&'a Bound<'py, PyTuple>>,
     ) -> Self {
-        let (positional, rest) = values.split_at(positional);
-        let keywords = match names {
-            Some(names) if !rest.is_empty() => Keywords::Names(names, rest),
-            _ => Keywords::None,
-        };
-        Args { py, positional, keywords }
-    }
-
-    pub(crate) fn tuple(
-        py: Python<'py>,
-        positional: &'a [Borrowed<'a, 'py, PyAny>],
-        keywords: Option<Borrowed<'a, 'py, PyDict>>,
-    ) -> Self {
-        let keywords = match keywords {
-            Some(dict) if !dict.is_empty() => Keywords::Dict(dict),
-            _ => Keywords::None,
-        };
-        Args { py, positional, keywords }
+        let (positional, named) = values.split_at(count);
+        Args { py, positional, named, names }
     }
 
     /// The token of the thread that makes the call.
@@ -126,35 +106,24 @@ impl<'a, 'py> Args<'a, 'py> {
     }
 
     /// The arguments given by position.
-    pub fn positional(&self) -> &'a [Borrowed<'a, 'py, PyAny>] {
+    pub fn positional(&self) -> &'a [Bound<'py, PyAny>] {
         self.positional
     }
 
     /// Whether the call has keyword arguments.
     pub fn has_keywords(&self) -> bool {
-        !matches!(self.keywords, Keywords::None)
+        !self.named.is_empty()
     }
 
     fn each_keyword(
         &self,
-        f: &mut dyn FnMut(&Bound<'py, PyAny>, Borrowed<'a, 'py, PyAny>) -> PyResult<()>,
+        f: &mut dyn FnMut(&Bound<'py, PyAny>, &'a Bound<'py, PyAny>) -> PyResult<()>,
     ) -> PyResult<()> {
-        match &self.keywords {
-            Keywords::None => Ok(()),
-            Keywords::Names(names, values) => {
-                for (name, value) in names.iter_borrowed().zip(values.iter()) {
-                    f(&name, *value)?;
-                }
-                Ok(())
-            }
-            Keywords::Dict(dict) => {
-                for (name, value) in dict.iter() {
-                    // SAFETY: the dict belongs to the call and is not changed while the call lasts; it holds `value`.
-                    f(&name, unsafe { Borrowed::from_ptr(self.py, value.as_ptr()) })?;
-                }
-                Ok(())
-            }
+        let Some(names) = self.names else { return Ok(()) };
+        for (name, value) in names.iter_borrowed().zip(self.named) {
+            f(&name, value)?;
         }
+        Ok(())
     }
 
     /// The keyword arguments as a new dict, or None where there are none.
@@ -176,7 +145,7 @@ impl<'a, 'py> Args<'a, 'py> {
         }
         let mut values = [None; N];
         for (place, value) in values.iter_mut().zip(self.positional) {
-            *place = Some(*value);
+            *place = Some(value);
         }
         self.fill(signature, &mut values, None)?;
         Ok(values)
@@ -187,12 +156,12 @@ impl<'a, 'py> Args<'a, 'py> {
     pub fn parse_rest<const N: usize>(
         &self,
         signature: &Signature<N>,
-    ) -> PyResult<(Parsed<'a, 'py, N>, &'a [Borrowed<'a, 'py, PyAny>])> {
+    ) -> PyResult<(Parsed<'a, 'py, N>, &'a [Bound<'py, PyAny>])> {
         let count = signature.positional().min(self.positional.len());
         let (own, rest) = self.positional.split_at(count);
         let mut values = [None; N];
         for (place, value) in values.iter_mut().zip(own) {
-            *place = Some(*value);
+            *place = Some(value);
         }
         self.fill(signature, &mut values, None)?;
         Ok((values, rest))
@@ -208,7 +177,7 @@ impl<'a, 'py> Args<'a, 'py> {
         }
         let mut values = [None; N];
         for (place, value) in values.iter_mut().zip(self.positional) {
-            *place = Some(*value);
+            *place = Some(value);
         }
         let extra = PyDict::new(self.py);
         self.fill(signature, &mut values, Some(&extra))?;

@@ -21,12 +21,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::{Borrowed, ffi};
 
 use crate::class::{Class, Ref};
 
@@ -384,16 +384,17 @@ impl<T> Visit for Plain<T> {
 /// Borrows what a C array of object pointers holds.
 ///
 /// # Safety
-/// `ptr` points to `len` non-null objects that stay alive for 'a.
+/// `ptr` points to `len` non-null objects that stay alive, and in place, for 'a.
 pub(crate) unsafe fn borrowed<'a, 'py>(
     _py: Python<'py>,
     ptr: *const *mut ffi::PyObject,
     len: usize,
-) -> &'a [Borrowed<'a, 'py, PyAny>] {
-    const { assert!(size_of::<Borrowed<'_, '_, PyAny>>() == size_of::<MaybeUninit<*mut ffi::PyObject>>()) };
+) -> &'a [Bound<'py, PyAny>] {
+    const { assert!(size_of::<Bound<'_, PyAny>>() == size_of::<*mut ffi::PyObject>()) };
     if len == 0 {
         return &[];
     }
-    // SAFETY: `Borrowed` is a transparent non-null object pointer; the caller vouches for the array.
+    // SAFETY: `Bound` is a transparent non-null object pointer, and behind a shared reference it is never dropped; the
+    // caller vouches for the array.
     unsafe { std::slice::from_raw_parts(ptr.cast(), len) }
 }

@@ -141,7 +141,7 @@ pub fn thrown<'py>(args: &Args<'_, 'py>) -> PyResult<PyErr> {
         }
         match value {
             None => PyErr::from_value(class.call0()?),
-            Some(value) if value.is_instance(&class)? => PyErr::from_value((**value).clone()),
+            Some(value) if value.is_instance(&class)? => PyErr::from_value(value.clone()),
             Some(value) => match value.cast::<PyTuple>() {
                 Ok(tuple) => PyErr::from_value(class.call1(tuple.to_owned())?),
                 Err(_) => PyErr::from_value(class.call1((value,))?),
@@ -151,7 +151,7 @@ pub fn thrown<'py>(args: &Args<'_, 'py>) -> PyResult<PyErr> {
         if value.is_some() {
             return Err(PyTypeError::new_err("instance exception may not have a separate value"));
         }
-        PyErr::from_value((**kind).clone())
+        PyErr::from_value(kind.clone())
     } else {
         return Err(not_an_exception(kind));
     };

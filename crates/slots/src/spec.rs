@@ -16,7 +16,7 @@ use std::ptr;
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyModule, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyModule, PyType};
 use pyo3::{Borrowed, ffi};
 
 use crate::args::Args;
@@ -180,7 +180,7 @@ impl<T: Native> Spec<T> {
             // SAFETY: as in `method0`; the arguments follow the vectorcall convention.
             unsafe {
                 door::enter(ptr::null_mut(), |py| {
-                    conjure::<F>()(Ref::from_ptr_ref(&this), &vector_args(py, args, count as usize, names))?.answer(py)
+                    conjure::<F>()(Ref::from_ptr_ref(&this), &vector_args(py, args, count as usize, &names))?.answer(py)
                 })
             }
         }
@@ -212,7 +212,7 @@ impl<T: Native> Spec<T> {
             unsafe {
                 door::enter(ptr::null_mut(), |py| {
                     let class = Borrowed::from_ptr(py, this).cast_unchecked::<PyType>();
-                    conjure::<F>()(&class, &vector_args(py, args, count as usize, names))?.answer(py)
+                    conjure::<F>()(&class, &vector_args(py, args, count as usize, &names))?.answer(py)
                 })
             }
         }
@@ -304,9 +304,7 @@ impl<T: Native> Spec<T> {
             // SAFETY: an `initproc`: an instance, a tuple, and a dict or null, all alive for the call.
             unsafe {
                 door::enter(-1, |py| {
-                    let (items, count) = tuple_items(args);
-                    let kwargs = Borrowed::from_ptr_or_opt(py, kwargs).map(|d| d.cast_unchecked());
-                    conjure::<F>()(Ref::from_ptr_ref(&this), &Args::tuple(py, borrowed(py, items, count), kwargs))?;
+                    with_tuple_args(py, args, kwargs, |args| conjure::<F>()(Ref::from_ptr_ref(&this), args))?;
                     Ok(0)
                 })
             }
@@ -330,7 +328,7 @@ impl<T: Native> Spec<T> {
                         raw_new::<T>(py, kind.cast())?
                     };
                     let pointer = this.as_ptr();
-                    conjure::<F>()(Ref::from_ptr_ref(&pointer), &vector_args(py, args, count, names))?;
+                    conjure::<F>()(Ref::from_ptr_ref(&pointer), &vector_args(py, args, count, &names))?;
                     Ok(this.into_ptr())
                 })
             }
@@ -434,10 +432,7 @@ impl<T: Native> Spec<T> {
             // SAFETY: a `ternaryfunc`: an instance, a tuple, and a dict or null, all alive for the call.
             unsafe {
                 door::enter(ptr::null_mut(), |py| {
-                    let (items, count) = tuple_items(args);
-                    let kwargs = Borrowed::from_ptr_or_opt(py, kwargs).map(|d| d.cast_unchecked());
-                    conjure::<F>()(Ref::from_ptr_ref(&this), &Args::tuple(py, borrowed(py, items, count), kwargs))?
-                        .answer(py)
+                    with_tuple_args(py, args, kwargs, |args| conjure::<F>()(Ref::from_ptr_ref(&this), args))?.answer(py)
                 })
             }
         }
@@ -629,32 +624,49 @@ where
 }
 
 /// # Safety
-/// The arguments follow the vectorcall convention and stay alive for 'a.
+/// The arguments follow the vectorcall convention and stay alive for 'a; `names` is a place that holds the tuple or null.
 #[inline]
 unsafe fn vector_args<'a, 'py>(
     py: Python<'py>,
     args: *const *mut ffi::PyObject,
     count: usize,
-    names: *mut ffi::PyObject,
+    names: &'a *mut ffi::PyObject,
 ) -> Args<'a, 'py> {
     // SAFETY: by the convention `args` holds `count` values and one more for each name.
     unsafe {
         if names.is_null() {
-            return Args::vector(py, borrowed(py, args, count), count, None);
+            return Args::new(py, borrowed(py, args, count), count, None);
         }
-        let total = count + ffi::PyTuple_GET_SIZE(names) as usize;
-        Args::vector(py, borrowed(py, args, total), count, Some(Borrowed::from_ptr(py, names).cast_unchecked()))
+        let total = count + ffi::PyTuple_GET_SIZE(*names) as usize;
+        Args::new(py, borrowed(py, args, total), count, Some(Bound::ref_from_ptr(py, names).cast_unchecked()))
     }
 }
 
+/// Runs `f` with the arguments of a call that came as tuple and dict.
+///
 /// # Safety
-/// `tuple` is a tuple.
-unsafe fn tuple_items(tuple: *mut ffi::PyObject) -> (*const *mut ffi::PyObject, usize) {
+/// `tuple` is a tuple and `dict` a dict or null, both alive for the call.
+unsafe fn with_tuple_args<'py, R>(
+    py: Python<'py>,
+    tuple: *mut ffi::PyObject,
+    dict: *mut ffi::PyObject,
+    f: impl FnOnce(&Args<'_, 'py>) -> PyResult<R>,
+) -> PyResult<R> {
     // SAFETY: a tuple's items are an array inside it.
-    unsafe {
+    let positional = unsafe {
         let count = ffi::PyTuple_GET_SIZE(tuple) as usize;
-        let items = &raw const (*tuple.cast::<ffi::PyTupleObject>()).ob_item;
-        (items.cast(), count)
+        borrowed(py, (&raw const (*tuple.cast::<ffi::PyTupleObject>()).ob_item).cast(), count)
+    };
+    // SAFETY: the caller vouches for `dict`.
+    let dict = unsafe { Borrowed::from_ptr_or_opt(py, dict) };
+    match dict.as_ref().map(|d| d.cast::<PyDict>()).transpose()? {
+        Some(dict) if !dict.is_empty() => {
+            let mut values = positional.to_vec();
+            values.extend(dict.values());
+            let names = dict.keys().to_tuple();
+            f(&Args::new(py, &values, positional.len(), Some(&names)))
+        }
+        _ => f(&Args::new(py, positional, positional.len(), None)),
     }
 }
 
@@ -681,7 +693,7 @@ where
         // SAFETY: CPython calls a function under the GIL; the arguments follow the vectorcall convention.
         unsafe {
             door::enter(ptr::null_mut(), |py| {
-                conjure::<F>()(py, &vector_args(py, args, count as usize, names))?.answer(py)
+                conjure::<F>()(py, &vector_args(py, args, count as usize, &names))?.answer(py)
             })
         }
     }

@@ -23,9 +23,9 @@ use engine::inbox::{Inbox, Wake};
 use engine::ready::Ready;
 use engine::timers::Timers;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
-use pyo3::intern;
 use slots::{Class, Link, Own, Plain, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
 
 use super::handle::{Handle, TimerHandle};
@@ -70,7 +70,9 @@ impl Entry {
             Some(kind) => {
                 let argument = self.argument.as_ref().map(|a| a.bind(py));
                 let result = match (kind.context)(object) {
-                    Some(context) => slots::enter_context(context.bind(py), || (kind.run)(object, argument)).and_then(|r| r),
+                    Some(context) => {
+                        slots::enter_context(context.bind(py), || (kind.run)(object, argument)).and_then(|r| r)
+                    }
                     None => (kind.run)(object, argument),
                 };
                 match result {
@@ -122,7 +124,9 @@ impl Entry {
         };
         let event_loop = core.any().clone();
         Ok(match self.argument {
-            Some(argument) => Handle::create(py, callback, &[argument.bind(py).as_borrowed()], event_loop, context)?,
+            Some(argument) => {
+                Handle::create(py, callback, std::slice::from_ref(argument.bind(py)), event_loop, context)?
+            }
             None => Handle::create(py, callback, &[], event_loop, context)?,
         }
         .into_any())
@@ -285,7 +289,11 @@ impl LoopCore {
     }
 
     /// Notes an attribute set on the instance. Answers whether it is to be set.
-    fn note_attribute(this: &Ref<'_, LoopCore>, name: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn note_attribute(
+        this: &Ref<'_, LoopCore>,
+        name: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         let name: &str = &name.extract::<String>()?;
         if let Some((_, hook)) = HOOKS.iter().find(|(hook, _)| *hook == name) {
             let bit = 1 << *hook as u32;
@@ -430,7 +438,7 @@ pub fn call_soon<'py>(
     let py = event_loop.py();
     if let Some(core) = LoopCore::of(event_loop) {
         if LoopCore::is_straight(core) {
-            let handle = Handle::create(py, callback, &[argument.as_borrowed()], event_loop.clone(), context)?;
+            let handle = Handle::create(py, callback, std::slice::from_ref(argument), event_loop.clone(), context)?;
             return LoopCore::push(core, Entry::handle(handle));
         }
     }
@@ -525,7 +533,9 @@ impl Class for LoopCore {
                 c"",
                 |this| Ok(this.clock_resolution.get()),
                 |this, value| {
-                    value.map_or(Ok(()), |v| v.extract::<f64>().map(|v| this.clock_resolution.set(v)).map_err(Into::into))
+                    value.map_or(Ok(()), |v| {
+                        v.extract::<f64>().map(|v| this.clock_resolution.set(v)).map_err(Into::into)
+                    })
                 },
             );
     }
@@ -551,7 +561,7 @@ impl Class for NativeCallback {
     fn define(spec: &mut Spec<Self>) {
         spec.call(|this, args| {
             let (Some(object), Some(kind)) = (this.object.get(this.py()), this.kind.get()) else { return Ok(()) };
-            (kind.run)(&object, args.positional().first().map(|a| &**a))
+            (kind.run)(&object, args.positional().first())
         })
         .get(c"__self__", c"The object that is run.", |this| Ok(this.object.get(this.py()).map(Own::new)))
         .get(c"__qualname__", c"", |this| match this.kind.get().and_then(|k| k.qualname) {
@@ -586,7 +596,7 @@ pub fn class_name(object: &Bound<'_, PyAny>) -> String {
 
 /// Whether a class is one of the loop classes; used by faces when they finish their classes.
 pub fn is_loop_class(kind: &Bound<'_, PyType>) -> PyResult<bool> {
-    kind.is_subclass(&slots::type_of::<LoopCore>(kind.py())?)
+    kind.is_subclass(slots::type_of::<LoopCore>(kind.py())?.as_any())
 }
 
 /// A link to a loop of ours, for rooms.

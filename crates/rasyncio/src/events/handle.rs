@@ -15,9 +15,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use pyo3::{Borrowed, intern};
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::core::{Hook, LoopCore};
@@ -69,7 +69,7 @@ impl Handle {
     #[inline]
     fn fresh<'py>(
         callback: Bound<'py, PyAny>,
-        args: &[Borrowed<'_, 'py, PyAny>],
+        args: &[Bound<'py, PyAny>],
         event_loop: Bound<'py, PyAny>,
         context: Bound<'py, PyAny>,
     ) -> PyResult<Handle> {
@@ -82,17 +82,17 @@ impl Handle {
         match args {
             [] => handle.count.set(Count::Zero),
             [one] => {
-                handle.first.set((**one).clone());
+                handle.first.set(one.clone());
                 handle.count.set(Count::One);
             }
             [one, two] => {
-                handle.first.set((**one).clone());
-                handle.second.set((**two).clone());
+                handle.first.set(one.clone());
+                handle.second.set(two.clone());
                 handle.count.set(Count::Two);
             }
             many => {
                 let py = many[0].py();
-                handle.first.set(PyTuple::new(py, many.iter().map(|a| (**a).clone()))?.into_any());
+                handle.first.set(PyTuple::new(py, many.iter().map(|a| a.clone()))?.into_any());
                 handle.count.set(Count::Tuple);
             }
         }
@@ -104,7 +104,7 @@ impl Handle {
     pub fn create<'py>(
         py: Python<'py>,
         callback: Bound<'py, PyAny>,
-        args: &[Borrowed<'_, 'py, PyAny>],
+        args: &[Bound<'py, PyAny>],
         event_loop: Bound<'py, PyAny>,
         context: Bound<'py, PyAny>,
     ) -> PyResult<Ref<'py, Handle>> {
@@ -118,16 +118,16 @@ impl Handle {
         Ok(())
     }
 
-    fn init<'py>(this: &Ref<'py, Handle>, given: [Option<Borrowed<'_, 'py, PyAny>>; 4]) -> PyResult<()> {
+    fn init<'py>(this: &Ref<'py, Handle>, given: [Option<&Bound<'py, PyAny>>; 4]) -> PyResult<()> {
         let py = this.py();
         let [Some(callback), Some(args), Some(event_loop), context] = given else { return Ok(()) };
         this.cancelled.set(false);
-        this.callback.set((*callback).clone());
-        this.first.set((*args).clone());
+        this.callback.set(callback.clone());
+        this.first.set(args.clone());
         this.count.set(Count::Tuple);
-        this.event_loop.set((*event_loop).clone());
+        this.event_loop.set(event_loop.clone());
         this.context.set(match context {
-            Some(context) if !context.is_none() => (*context).clone(),
+            Some(context) if !context.is_none() => context.clone(),
             _ => slots::copy_current(py)?,
         });
         if debug_of(&event_loop)? {
@@ -162,7 +162,9 @@ impl Handle {
             Count::Tuple => match this.first.get(py) {
                 Some(args) => match args.cast_into::<PyTuple>() {
                     Ok(args) => callback.call1(args),
-                    Err(other) => callback.call1(PyTuple::new(py, other.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?),
+                    Err(other) => {
+                        callback.call1(PyTuple::new(py, other.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?)
+                    }
                 },
                 None => callback.call0(),
             },
@@ -204,7 +206,11 @@ impl Handle {
         }
         if let Some(callback) = this.callback.get(py).filter(|c| !c.is_none()) {
             let args = this.args(py)?.unwrap_or_else(|| PyTuple::empty(py).into_any());
-            info.append(format_helpers::callback_source(&callback, &args, debug_of(&this.event_loop.get_or_none(py))?)?)?;
+            info.append(format_helpers::callback_source(
+                &callback,
+                &args,
+                debug_of(&this.event_loop.get_or_none(py))?,
+            )?)?;
         }
         if let Some(stack) = this.source_traceback.get(py) {
             if stack.is_truthy()? {
@@ -265,13 +271,19 @@ impl Class for Handle {
         const INIT: Signature<4> =
             Signature::method("Handle.__init__", [arg("callback"), arg("args"), arg("loop"), opt("context")]);
         spec.init(|this, args| Handle::init(this, args.parse(&INIT)?))
-            .method0(c"cancel", c"cancel($self, /)\n--\n\nKeep the callback from running. Cancelling twice does nothing more.", |this| {
-                Handle::cancel(this)
+            .method0(
+                c"cancel",
+                c"cancel($self, /)\n--\n\nKeep the callback from running. Cancelling twice does nothing more.",
+                |this| Handle::cancel(this),
+            )
+            .method0(c"cancelled", c"cancelled($self, /)\n--\n\nWhether the handle was cancelled.", |this| {
+                Ok(this.cancelled.get())
             })
-            .method0(c"cancelled", c"cancelled($self, /)\n--\n\nWhether the handle was cancelled.", |this| Ok(this.cancelled.get()))
-            .method0(c"get_context", c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in.", |this| {
-                Ok(this.context.get(this.py()).map(Own::new))
-            })
+            .method0(
+                c"get_context",
+                c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in.",
+                |this| Ok(this.context.get(this.py()).map(Own::new)),
+            )
             .method0(c"_run", c"_run($self, /)\n--\n\nRun the callback; the loop calls this.", |this| Handle::run(this))
             .method0(c"_repr_info", c"_repr_info($self, /)\n--\n\nThe parts of the repr.", |this| {
                 Ok(Own::new(Handle::repr_info(this)?.into_any()))
@@ -333,7 +345,7 @@ impl TimerHandle {
         py: Python<'py>,
         when: f64,
         callback: Bound<'py, PyAny>,
-        args: &[Borrowed<'_, 'py, PyAny>],
+        args: &[Bound<'py, PyAny>],
         event_loop: Bound<'py, PyAny>,
         context: Bound<'py, PyAny>,
     ) -> PyResult<Ref<'py, TimerHandle>> {
@@ -420,9 +432,11 @@ impl Class for TimerHandle {
             when.map_or(Ok(()), |when| TimerHandle::set_when(this, &when))
         }
         spec.init(init)
-            .method0(c"cancel", c"cancel($self, /)\n--\n\nKeep the callback from running. Cancelling twice does nothing more.", |this| {
-                TimerHandle::cancel(this)
-            })
+            .method0(
+                c"cancel",
+                c"cancel($self, /)\n--\n\nKeep the callback from running. Cancelling twice does nothing more.",
+                |this| TimerHandle::cancel(this),
+            )
             .method0(
                 c"when",
                 c"when($self, /)\n--\n\nThe time for which the callback is scheduled, in seconds of loop.time().",

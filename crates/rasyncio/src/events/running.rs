@@ -7,9 +7,9 @@
 //! child process clears it (`on_fork`, registered with `os.register_at_fork`).
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use pyo3::intern;
 use slots::{Own, Signature, ThreadSlot, add_function, pos};
 
 use crate::face;
@@ -67,7 +67,7 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |py, args| {
             const SIGNATURE: Signature<1> = Signature::function("_set_running_loop", [pos("loop")]);
             let [event_loop] = args.parse(&SIGNATURE)?;
-            set_running_loop(py, event_loop.filter(|l| !l.is_none()).map(|l| (*l).clone()));
+            set_running_loop(py, event_loop.filter(|l| !l.is_none()).map(|l| l.clone()));
             Ok(())
         },
     )?;

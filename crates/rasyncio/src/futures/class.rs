@@ -6,9 +6,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::{Borrowed, intern};
 use slots::{Args, Class, Own, Ref, Signature, Spec, arg, kw_opt, opt};
 
 use super::{Future, FutureIter, given_loop};
@@ -19,12 +19,12 @@ fn own(value: Option<Bound<'_, PyAny>>) -> Option<Own> {
 }
 
 /// An argument that was given and is not None.
-pub(crate) fn given<'a, 'py>(value: &'a Option<Borrowed<'a, 'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
-    value.as_ref().map(|v| &**v).filter(|v| !v.is_none())
+pub(crate) fn given<'a, 'py>(value: &Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
+    value.filter(|v| !v.is_none())
 }
 
 /// The context argument of `add_done_callback` and its kin: the one given, or a copy of the current one.
-pub(crate) fn given_context<'py>(py: Python<'py>, context: &Option<Borrowed<'_, 'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn given_context<'py>(py: Python<'py>, context: &Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
     match given(context) {
         Some(context) => Ok(context.clone()),
         None => slots::copy_current(py),
@@ -128,7 +128,7 @@ impl Class for Future {
                 |this, args| {
                     let [callback, context] = args.parse(&ADD)?;
                     let context = given_context(this.py(), &context)?;
-                    callback.map_or(Ok(()), |callback| Future::add_done_callback(this, (*callback).clone(), context))
+                    callback.map_or(Ok(()), |callback| Future::add_done_callback(this, callback.clone(), context))
                 },
             )
             .method1(

@@ -21,9 +21,10 @@ mod iter;
 
 use std::cell::{Cell, RefCell};
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBaseException, PyList, PyModule, PyTuple, PyType};
+use pyo3::types::{PyList, PyModule, PyTuple, PyType};
 use pyo3::{PyTypeInfo, intern};
 use slots::{Link, Own, Ref, Slot, Visit, Visitor, class};
 
@@ -31,8 +32,8 @@ use crate::events::core::{call_soon, call_soon_by_name};
 use crate::events::{Kind, LoopCore, NativeCallback, get_event_loop};
 use crate::exceptions;
 
-pub use self::iter::FutureIter;
 pub(crate) use self::class::given;
+pub use self::iter::FutureIter;
 
 /// Where a future stands.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -385,7 +386,8 @@ impl Future {
 
     /// Removes a native waiter. Answers whether it was there.
     pub fn remove_waiter(this: &Ref<'_, Future>, object: &Bound<'_, PyAny>, kind: &'static Kind) -> bool {
-        let same = |w: &Waiter| matches!(w, Waiter::Native { object: o, kind: k } if o.is(object) && std::ptr::eq(*k, kind));
+        let same =
+            |w: &Waiter| matches!(w, Waiter::Native { object: o, kind: k } if o.is(object) && std::ptr::eq(*k, kind));
         let removed = {
             let mut waiters = this.waiters.borrow_mut();
             if waiters.first.as_ref().is_some_and(same) {
@@ -471,10 +473,12 @@ impl Future {
         let (mut kept, mut removed, mut failed) = (Waiters::default(), Vec::new(), None);
         for waiter in waiters.first.into_iter().chain(waiters.rest) {
             let equal = match &waiter {
-                Waiter::Call { callback: own, .. } if failed.is_none() => own.bind(py).eq(callback).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    false
-                }),
+                Waiter::Call { callback: own, .. } if failed.is_none() => {
+                    own.bind(py).eq(callback).unwrap_or_else(|error| {
+                        failed = Some(error);
+                        false
+                    })
+                }
                 Waiter::Call { .. } => false,
                 Waiter::Native { object, kind } => {
                     let callable = NativeCallback::make(py, object.bind(py).clone(), kind)?;

@@ -5,9 +5,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::intern;
 use slots::{Args, Class, Own, Ref, Signature, Spec, arg, kw_opt, opt};
 
 use super::{Options, Task};
@@ -24,17 +24,14 @@ fn init(this: &Ref<'_, Task>, args: &Args<'_, '_>) -> PyResult<()> {
         [arg("coro"), kw_opt("loop"), kw_opt("name"), kw_opt("context"), kw_opt("eager_start")],
     );
     let given = args.parse(&SIGNATURE)?;
-    let [coroutine, event_loop, name, context, eager] = given.each_ref().map(|v| v.as_ref().map(|v| &**v));
+    let [coroutine, event_loop, name, context, eager] = given;
     let py = this.py();
     Future::initialize(this.base(), event_loop.filter(|l| !l.is_none()))?;
     this.cancel_requests.set(0);
     this.must_cancel.set(false);
     let event_loop = this.event_loop(py).unwrap_or_else(|| py.None().into_bound(py));
-    let options = Options {
-        name,
-        context: context.filter(|c| !c.is_none()),
-        eager: eager.map_or(Ok(false), |e| e.is_truthy())?,
-    };
+    let options =
+        Options { name, context: context.filter(|c| !c.is_none()), eager: eager.map_or(Ok(false), |e| e.is_truthy())? };
     match coroutine {
         Some(coroutine) => Task::begin(this, coroutine, &event_loop, options),
         None => Ok(()),
@@ -107,7 +104,7 @@ impl Class for Task {
                 |this, args| {
                     let [limit] = args.parse(&GET_STACK)?;
                     let py = this.py();
-                    let limit = limit.map_or_else(|| py.None().into_bound(py), |l| (*l).clone());
+                    let limit = limit.map_or_else(|| py.None().into_bound(py), |l| l.clone());
                     face(py, "base_tasks")?.call_method1(intern!(py, "_task_get_stack"), (this.any(), limit)).map(Own::new)
                 },
             )
@@ -118,7 +115,7 @@ impl Class for Task {
                     let [limit, file] = args.parse(&PRINT_STACK)?;
                     let py = this.py();
                     let none = || py.None().into_bound(py);
-                    let (limit, file) = (limit.map_or_else(none, |l| (*l).clone()), file.map_or_else(none, |f| (*f).clone()));
+                    let (limit, file) = (limit.map_or_else(none, |l| l.clone()), file.map_or_else(none, |f| f.clone()));
                     face(py, "base_tasks")?
                         .call_method1(intern!(py, "_task_print_stack"), (this.any(), limit, file))
                         .map(Own::new)

@@ -13,9 +13,9 @@ mod step;
 use std::cell::Cell;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use pyo3::intern;
 use slots::{Link, Own, Ref, Registration, Slot, class};
 
 use crate::events::LoopCore;
@@ -183,7 +183,6 @@ pub fn cancel_any<'py>(future: &Bound<'py, PyAny>, message: Option<&Bound<'py, P
     keywords.set_item(intern!(py, "msg"), message)?;
     future.getattr(intern!(py, "cancel"))?.call((), Some(&keywords))?.is_truthy()
 }
-
 
 /// The task as one to be linked to.
 pub type TaskLink = Link<Task>;

@@ -11,9 +11,9 @@
 //! that is done, or gone, is not in `all_tasks()`.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PySet};
-use pyo3::intern;
 use slots::{Args, Own, Ref, Signature, add_function, arg, opt};
 
 use super::Task;
@@ -89,7 +89,10 @@ pub(crate) fn current_of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -
 }
 
 /// The task that runs on the given loop, or on the running one.
-pub fn current_task<'py>(py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn current_task<'py>(
+    py: Python<'py>,
+    event_loop: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     match event_loop {
         Some(event_loop) => current_of(py, event_loop),
         None => current_of(py, &get_running_loop(py)?),
@@ -194,7 +197,7 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             const SIGNATURE: Signature<1> = Signature::function("current_task", [opt("loop")]);
             let [event_loop] = args.parse(&SIGNATURE)?;
             let event_loop = event_loop.filter(|l| !l.is_none());
-            Ok(current_task(py, event_loop.as_deref())?.map(Own::new))
+            Ok(current_task(py, event_loop)?.map(Own::new))
         },
     )?;
     add_function(
@@ -205,36 +208,52 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             const SIGNATURE: Signature<1> = Signature::function("all_tasks", [opt("loop")]);
             let [event_loop] = args.parse(&SIGNATURE)?;
             let event_loop = match event_loop.filter(|l| !l.is_none()) {
-                Some(event_loop) => (*event_loop).clone(),
+                Some(event_loop) => event_loop.clone(),
                 None => get_running_loop(py)?,
             };
             Ok(Own::new(all_tasks(py, &event_loop)?))
         },
     )?;
-    add_function(module, c"_enter_task", c"_enter_task(loop, task)\n--\n\nSay that task runs on loop from now on. For writers of tasks.", |_, args| {
-        let (event_loop, task) = loop_and_task(args, "_enter_task")?;
-        enter_task(&event_loop, &task)
-    })?;
-    add_function(module, c"_leave_task", c"_leave_task(loop, task)\n--\n\nSay that task has ceased to run on loop. For writers of tasks.", |_, args| {
-        let (event_loop, task) = loop_and_task(args, "_leave_task")?;
-        leave_task(&event_loop, &task)
-    })?;
+    add_function(
+        module,
+        c"_enter_task",
+        c"_enter_task(loop, task)\n--\n\nSay that task runs on loop from now on. For writers of tasks.",
+        |_, args| {
+            let (event_loop, task) = loop_and_task(args, "_enter_task")?;
+            enter_task(&event_loop, &task)
+        },
+    )?;
+    add_function(
+        module,
+        c"_leave_task",
+        c"_leave_task(loop, task)\n--\n\nSay that task has ceased to run on loop. For writers of tasks.",
+        |_, args| {
+            let (event_loop, task) = loop_and_task(args, "_leave_task")?;
+            leave_task(&event_loop, &task)
+        },
+    )?;
     add_function(module, c"_swap_current_task", c"_swap_current_task(loop, task)\n--\n\nPut task (or None) in the place of loop's current one; answer who that was.", |_, args| {
         let (event_loop, task) = loop_and_task(args, "_swap_current_task")?;
         Ok(swap_current_task(&event_loop, Some(&task).filter(|t| !t.is_none()))?.map(Own::new))
     })?;
-    add_function(module, c"_register_task", c"_register_task(task)\n--\n\nHave all_tasks() know task. For writers of tasks.", |_, args| {
-        register(&only_task(args, "_register_task")?)
-    })?;
-    add_function(module, c"_unregister_task", c"_unregister_task(task)\n--\n\nHave all_tasks() forget task. For writers of tasks.", |_, args| {
-        unregister(&only_task(args, "_unregister_task")?)
-    })
+    add_function(
+        module,
+        c"_register_task",
+        c"_register_task(task)\n--\n\nHave all_tasks() know task. For writers of tasks.",
+        |_, args| register(&only_task(args, "_register_task")?),
+    )?;
+    add_function(
+        module,
+        c"_unregister_task",
+        c"_unregister_task(task)\n--\n\nHave all_tasks() forget task. For writers of tasks.",
+        |_, args| unregister(&only_task(args, "_unregister_task")?),
+    )
 }
 
 fn loop_and_task<'py>(args: &Args<'_, 'py>, name: &'static str) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let signature: Signature<2> = Signature::function(name, [arg("loop"), arg("task")]);
     match args.parse(&signature)? {
-        [Some(event_loop), Some(task)] => Ok(((*event_loop).clone(), (*task).clone())),
+        [Some(event_loop), Some(task)] => Ok((event_loop.clone(), task.clone())),
         _ => Err(PyTypeError::new_err("an argument is missing")),
     }
 }
@@ -242,7 +261,7 @@ fn loop_and_task<'py>(args: &Args<'_, 'py>, name: &'static str) -> PyResult<(Bou
 fn only_task<'py>(args: &Args<'_, 'py>, name: &'static str) -> PyResult<Bound<'py, PyAny>> {
     let signature: Signature<1> = Signature::function(name, [arg("task")]);
     match args.parse(&signature)? {
-        [Some(task)] => Ok((*task).clone()),
+        [Some(task)] => Ok(task.clone()),
         _ => Err(PyTypeError::new_err("an argument is missing")),
     }
 }

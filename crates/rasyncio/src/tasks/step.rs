@@ -14,9 +14,9 @@
 //! Invariant: while the coroutine runs, the task is the loop's current task, and `waits_for` is empty.
 
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::intern;
 use slots::{Ref, Sent};
 
 use super::{Task, as_task, cancel_any, context_of, loop_of, registry};
