@@ -164,7 +164,8 @@ impl<T> Interests<T> {
         };
         let slot = &mut self.slots[fd as usize];
         let wanted = slot.wanted_with(direction);
-        // A resident is still the same file, and the kernel may be told of too much until flush; of too little never.
+        // A resident is still the same file, and the kernel may know of too much until flush, since the unwatch that made it
+        // too much is on the list; of too little never.
         let resident = tenure == Tenure::Resident && slot.tenure == tenure;
         let (answer, told) = if resident && (known == wanted || known == Interest::Both) {
             (Ok(()), known)
@@ -177,9 +178,6 @@ impl<T> Interests<T> {
                 slot.known = Some(told);
                 slot.tenure = tenure;
                 let replaced = slot.payload(direction).replace(item);
-                if told != wanted {
-                    self.defer(fd);
-                }
                 Ok(Released::one(direction, replaced))
             }
             Err(error) if Refusal::of(&error) == Refusal::NotWatched => {

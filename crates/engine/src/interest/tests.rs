@@ -190,6 +190,16 @@ fn a_visitor_on_the_number_of_a_resident_is_checked() {
 }
 
 #[test]
+fn a_resident_on_the_number_of_a_visitor_is_checked() {
+    let (kernel, mut table) = house();
+    let _ = table.watch(&kernel, 5, Read, "user", Visitor).unwrap();
+    kernel.open(5);
+    let released = table.watch(&kernel, 5, Read, "transport", Resident).unwrap();
+    assert_eq!(released.reader, Some("user"));
+    assert!(kernel.event(5).is_some());
+}
+
+#[test]
 fn refusals_give_everything_back() {
     let (kernel, mut table) = house();
     let refused = table.watch(&kernel, 9, Read, "r", Visitor).unwrap_err();

@@ -241,7 +241,10 @@ mod tests {
         poller.add(near.as_raw_fd(), 1, Interest::Read).unwrap();
         drop(far);
         let both = Event { token: 1, readable: true, writable: true };
-        assert_eq!(seen(&poller, None), [both]);
+        for interest in [Interest::Read, Interest::Write] {
+            poller.modify(near.as_raw_fd(), 1, interest).unwrap();
+            assert_eq!(seen(&poller, None), [both], "{interest:?}");
+        }
     }
 
     #[test]
