@@ -62,11 +62,17 @@ else
 endif
 
 .PHONY: test
-test: test-rust test-python test-suite ## run all tests: Rust's, our own in Python, and CPython's own for asyncio
+test: test-rust test-loom test-python test-suite ## run all tests: Rust's, our own in Python, and CPython's own for asyncio
 
 .PHONY: test-rust
 test-rust: environment
 	@$(EMBED) cargo $(EMBED_RUNNER) test --locked --profile quick -p rasyncio-engine -p rasyncio-slots
+
+# The inbox under every interleaving of its threads. Another target folder: the flag would have all else compiled again.
+.PHONY: test-loom
+test-loom:
+	@RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-target}/loom \
+		cargo test --locked --profile quick -p rasyncio-engine --test loom
 
 # Status 5 is pytest's word for "no test was found", which is no failure while tests/ is young.
 .PHONY: test-python

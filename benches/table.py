@@ -98,9 +98,9 @@ def aligned(rows):
 def context(report):
     versions = ", ".join(f"{loop} {version}" for loop, version in report["versions"].items() if version)
     return (
-        f"CPython {report['python']}; {versions}; {report['machine']}; {report['date']}; {report['rounds']} interleaved rounds "
-        f"({report['process_rounds']} for whole processes), medians, {report['clock']} time; lower is better; a ratio is the "
-        "yardstick's median by ours, and the yardstick is uvloop unless the target names another"
+        f"CPython {report['python']}; {versions}; {report['machine']}; {report['date']}; {report['rounds']} interleaved "
+        f"rounds ({report['process_rounds']} for whole processes), medians, {report['clock']} time; lower is better; a ratio is "
+        "the yardstick's median by ours, and the yardstick is uvloop unless the target names another"
     )
 
 
@@ -174,4 +174,5 @@ def chart(report, rows):
     style = "text{font:12px sans-serif;fill:#222}.n{font-size:10px;fill:#666}"
     size = f'width="{left + width + 60}" height="{y + 20}"'
     body = "\n".join([*grid, *bars, *key, title])
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>\n<rect {size} fill="white"/>\n{body}\n</svg>\n'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>\n<rect {size} fill="white"/>'
+    return f"{head}\n{body}\n</svg>\n"

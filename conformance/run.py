@@ -7,8 +7,8 @@
     conformance/run.py --package asyncio        the baseline: the same tests on the stock asyncio
 
 Each file has a child process and an empty working folder of its own, each test a time limit; a test that hangs or kills
-its process is recorded as such, and the rest of its file is run by another process.  The status is 0 if every test passed, was
-skipped by the suite, or failed as known.toml says.
+its process is recorded as such, and the rest of its file is run by another process.  The status is 0 if every test passed,
+was skipped by the suite, or failed as known.toml says.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Says what a test's outcome means: of which kind the test is, and whether its failure is known.
 
-The kind of every test was measured, not guessed (docs/conformance.md tells how): `behaviour` tests use what asyncio documents,
-`subclass-hooks` those that also subclass BaseEventLoop in the supported manner, `white-box` the rest, which read or patch
-other insides.  kinds.json holds the measurement; known.toml holds what rasyncio does not pass.
+The kind of every test was measured, not guessed (conformance/README.md tells how): `behaviour` tests use what asyncio
+documents, `subclass-hooks` also subclass BaseEventLoop in the supported manner, `white-box` read or patch other insides.
+kinds.json holds the measurement; known.toml holds what rasyncio does not pass.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Runs one program on the standard library's asyncio and on rasyncio, and shows both summaries beside each other.
 
 `make run` is this with examples/serve_files.py.  The program is started as a person would start it, `python program.py` and
-`python -m rasyncio program.py`; it must take `--json FILE` and write its summary there, a flat object with the numbers to show.
+`python -m rasyncio program.py`; it must take `--json FILE` and write its summary there, a flat object of what to show.
 """
 
 import argparse
