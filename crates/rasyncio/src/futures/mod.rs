@@ -14,10 +14,11 @@
 //!
 //! Differs from CPython's `_asyncio.Future` in no behaviour; `_callbacks` shows native waiters as callables made on demand.
 //!
-//! - `class`: the Python class. - `iter`: `await future`. - `chain`: futures of asyncio and of concurrent.futures.
+//! - `class`: the Python class. - `iter`: `await future`. - `wait`: await one future after another, for rooms. - `chain`: futures of asyncio and of concurrent.futures.
 
 mod class;
 mod iter;
+mod wait;
 
 use std::cell::{Cell, RefCell};
 
@@ -34,6 +35,7 @@ use crate::exceptions;
 
 pub(crate) use self::class::given;
 pub use self::iter::FutureIter;
+pub use self::wait::{Next, Then, Wait};
 
 /// Where a future stands.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -521,5 +523,6 @@ pub fn given_loop<'py>(py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Future>(module)?;
-    slots::add_class::<FutureIter>(module)
+    slots::add_class::<FutureIter>(module)?;
+    slots::add_class::<Wait>(module)
 }
