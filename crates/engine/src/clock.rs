@@ -1,7 +1,8 @@
 //! Where the time comes from: the kernel's monotonic clock, or a hand that a test turns.
 //!
-//! The loop's `time()` and the deadlines in [`crate::timers`] are seconds in an `f64`, because that is what asyncio's API speaks:
-//! `call_at` takes them, `TimerHandle.when()` returns them and people compare them with `time.monotonic()`.
+//! The loop's `time()` and the deadlines in [`crate::timers`] are seconds in an `f64`, because that is what asyncio's
+//! API speaks: `call_at` takes them, `TimerHandle.when()` returns them and people compare them with
+//! `time.monotonic()`.
 //!
 //! Invariants:
 //! - [`Monotonic::now`] gives the very number that Python's `time.monotonic()` would give at that instant: the same

@@ -1,8 +1,8 @@
 //! What other threads hand over to the loop, and the agreement by which they wake it.
 //!
-//! `call_soon_threadsafe` and executor jobs [`Inbox::push`] from any thread; the loop's thread takes everything out each turn
-//! ([`Inbox::drain_into`]). The inbox decides *whether* a wake is needed and the caller performs it (`sys::Waker::wake`), so
-//! that the agreement can be tested without a kernel.
+//! `call_soon_threadsafe` and executor jobs [`Inbox::push`] from any thread; the loop's thread takes everything out
+//! each turn ([`Inbox::drain_into`]). The inbox decides *whether* a wake is needed and the caller performs it
+//! (`sys::Waker::wake`), so that the agreement can be tested without a kernel.
 //!
 //! States of the loop as the inbox sees it, all moves made under the lock of the queue:
 //!
@@ -16,19 +16,19 @@
 //! ```
 //!
 //! Invariants:
-//! - no lost wake-up: "is anything queued?" and "I am about to block" are one step under the lock, so a push comes either
-//!   before it (HasWork) or after it (Needed). If the wake itself comes before the wait, the waker keeps it;
+//! - no lost wake-up: "is anything queued?" and "I am about to block" are one step under the lock, so a push comes
+//!   either before it (HasWork) or after it (Needed). If the wake itself comes before the wait, the waker keeps it;
 //! - a wake is asked for only while the loop is blocked or about to be, and at most once for each time it blocks;
 //! - entries come out in the order in which the pushes took the lock;
 //! - no entry is dropped under the lock, nor by the inbox at all before the inbox itself is dropped.
 //!
-//! A mutex and not a lock-free queue: nothing but moves of a few words happens under it, so it is a compare-and-swap when
-//! uncontended, and it makes the argument above five lines long. A thread that waits for it may hold the GIL, which is sound because
-//! nobody takes the GIL under it.
+//! A mutex and not a lock-free queue: nothing but moves of a few words happens under it, so it is a compare-and-swap
+//! when uncontended, and it makes the argument above five lines long. A thread that waits for it may hold the GIL,
+//! which is sound because nobody takes the GIL under it.
 //!
-//! In CPython an entry from another thread is in the ready queue the moment it is pushed. To keep the order that follows from it (a thread
-//! pushes A and tells the loop's thread, which calls `call_soon(B)`: A runs first), whoever pushes on the ready ring drains the
-//! inbox first when [`Inbox::is_empty`], which is one load, says no.
+//! In CPython an entry from another thread is in the ready queue the moment it is pushed. To keep the order that
+//! follows from it (a thread pushes A and tells the loop's thread, which calls `call_soon(B)`: A runs first), whoever
+//! pushes on the ready ring drains the inbox first when [`Inbox::is_empty`], which is one load, says no.
 //!
 //! Differs from CPython, which writes to its self-pipe on every `call_soon_threadsafe`, blocked or not.
 
@@ -110,8 +110,9 @@ impl<T: Send> Inbox<T> {
         Ok(wake)
     }
 
-    /// Whether nothing is queued, as far as can be told without the lock: a push that happens at this moment may be missed.
-    /// Good enough for a loop that comes back; one that is about to wait must ask [`Inbox::prepare_to_block`].
+    /// Whether nothing is queued, as far as can be told without the lock: a push that happens at this moment may be
+    /// missed. Good enough for a loop that comes back; one that is about to wait must ask
+    /// [`Inbox::prepare_to_block`].
     #[inline]
     pub fn is_empty(&self) -> bool {
         !self.occupied.load(Ordering::Acquire)
@@ -175,7 +176,8 @@ impl<T: Send> Inbox<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared<T>> {
-        // Nothing under the lock can leave the queue half-changed, so a panic elsewhere in a thread that had it is no reason to stop.
+        // Nothing under the lock can leave the queue half-changed, so a panic elsewhere in a thread that had it is no
+        // reason to stop.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,9 @@
 //! Who wants to hear of which descriptor: the table between the poller's events and the rooms' callbacks.
 //!
-//! `add_reader`, `remove_writer` and the transports call [`Interests::watch`] and [`Interests::unwatch`]; `run_once` calls [`Interests::flush`]
-//! before it waits and [`Interests::lookup`] for each event. The table makes the poller's calls itself (through [`Registrar`], so that tests
-//! can put a model of a kernel there), since only it knows what the kernel was told last.
+//! `add_reader`, `remove_writer` and the transports call [`Interests::watch`] and [`Interests::unwatch`]; `run_once`
+//! calls [`Interests::flush`] before it waits and [`Interests::lookup`] for each event. The table makes the poller's
+//! calls itself (through [`Registrar`], so that tests can put a model of a kernel there), since only it knows what
+//! the kernel was told last.
 //!
 //! A descriptor has a payload for each [`Direction`], and in the kernel one registration:
 //!
@@ -15,20 +16,21 @@
 //!
 //! Descriptors are numbers that the system hands out again, so three things are easy to get wrong:
 //! - **Stale events.** A token carries the generation of the registration. An event of an earlier one finds nothing.
-//! - **Closed behind our back.** The kernel then forgot the registration, and the number may mean another file. When it says so
-//!   (`ENOENT` to a modify), a watch begins afresh with the new payload alone and hands the old ones back, which belonged to the
-//!   other file. A modify under an unwatch has nothing to begin with and is refused, as asyncio's selectors do. `EEXIST` to an add (a
-//!   duplicate kept the file registered) becomes a modify.
-//! - **Too lazy.** Leaving an unwanted registration in the kernel saves calls when the same descriptor is watched again in the same turn,
-//!   but is wrong when the descriptor was closed in between and nobody told us. So only a [`Tenure::Resident`] is treated so: a
-//!   transport that promises to call [`Interests::release`] before it closes. Numbers that users pass in are [`Tenure::Visitor`]: their removals go to the kernel
-//!   at once, and replacing their callback asks the kernel whether it is still the same file.
+//! - **Closed behind our back.** The kernel then forgot the registration, and the number may mean another file. When
+//!   it says so (`ENOENT` to a modify), a watch begins afresh with the new payload alone and hands the old ones back,
+//!   which belonged to the other file. A modify under an unwatch has nothing to begin with and is refused, as
+//!   asyncio's selectors do. `EEXIST` to an add (a duplicate kept the file registered) becomes a modify.
+//! - **Too lazy.** Leaving an unwanted registration in the kernel saves calls when the same descriptor is watched
+//!   again in the same turn, but is wrong when the descriptor was closed in between and nobody told us. So only a
+//!   [`Tenure::Resident`] is treated so: a transport that promises to call [`Interests::release`] before it closes.
+//!   Numbers that users pass in are [`Tenure::Visitor`]: their removals go to the kernel at once, and replacing their
+//!   callback asks the kernel whether it is still the same file.
 //!
 //! Invariants: a payload leaves only by being returned. After `flush`, the kernel watches exactly what has payloads.
 //!
-//! Differs from CPython: there, a watch on a number that was closed and reopened raises FileNotFoundError or, when the mask
-//! happens to be the same, stays silent for ever. A file that is registered through a duplicate while its own number is
-//! closed keeps reporting stale events in both; nothing but a new poller helps against that.
+//! Differs from CPython: there, a watch on a number that was closed and reopened raises FileNotFoundError or, when
+//! the mask happens to be the same, stays silent for ever. A file that is registered through a duplicate while its
+//! own number is closed keeps reporting stale events in both; nothing but a new poller helps against that.
 
 use std::io;
 
@@ -164,18 +166,14 @@ impl<T> Interests<T> {
         };
         let slot = &mut self.slots[fd as usize];
         let wanted = slot.wanted_with(direction);
-        // A resident is still the same file, and the kernel may know of too much until flush, since the unwatch that made it
-        // too much is on the list; of too little never.
+        // A resident is still the same file, so there is nothing to ask when the kernel was told the right thing
+        // already.
         let resident = tenure == Tenure::Resident && slot.tenure == tenure;
-        let (answer, told) = if resident && (known == wanted || known == Interest::Both) {
-            (Ok(()), known)
-        } else {
-            let answer = poller.modify(fd, token(fd, slot.generation), wanted);
-            (answer, wanted)
-        };
+        let answer =
+            if resident && known == wanted { Ok(()) } else { poller.modify(fd, token(fd, slot.generation), wanted) };
         match answer {
             Ok(()) => {
-                slot.known = Some(told);
+                slot.known = Some(wanted);
                 slot.tenure = tenure;
                 let replaced = slot.payload(direction).replace(item);
                 Ok(Released::one(direction, replaced))
@@ -196,7 +194,8 @@ impl<T> Interests<T> {
 
     /// Let nobody hear of one direction of a descriptor any more, and return who did.
     ///
-    /// Nobody is no error. A visitor's last direction ends without error even if the kernel had forgotten it, as in asyncio.
+    /// Nobody is no error. A visitor's last direction ends without error even if the kernel had forgotten it, as in
+    /// asyncio.
     pub fn unwatch(
         &mut self,
         poller: &impl Registrar,
@@ -278,7 +277,8 @@ impl<T> Interests<T> {
         })
     }
 
-    /// Take all payloads out and forget all descriptors, without a word to the kernel: the poller is about to be closed.
+    /// Take all payloads out and forget all descriptors, without a word to the kernel: the poller is about to be
+    /// closed.
     #[must_use = "dropping the payloads may run any code: do it when no borrow is open"]
     pub fn drain(&mut self) -> Vec<T> {
         self.registered = 0;
@@ -291,7 +291,8 @@ impl<T> Interests<T> {
         self.slots.get_mut(usize::try_from(fd).ok()?)
     }
 
-    /// Add a descriptor that is not registered to the kernel's list, under a fresh generation, and return its slot without payloads.
+    /// Add a descriptor that is not registered to the kernel's list, under a fresh generation, and return its slot
+    /// without payloads.
     fn register(
         &mut self,
         poller: &impl Registrar,

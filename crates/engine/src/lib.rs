@@ -17,14 +17,15 @@
 //!
 //! Two rules hold for the whole crate:
 //!
-//! - **A payload is never dropped inside.** The payload type may be a Python reference, whose drop can run any code, this
-//!   crate's caller included. So whatever leaves a structure is returned, by value, and the caller drops it when
+//! - **A payload is never dropped inside.** The payload type may be a Python reference, whose drop can run any code,
+//!   this crate's caller included. So whatever leaves a structure is returned, by value, and the caller drops it when
 //!   its own borrow is closed. Closures that a method takes look at payloads and must not call out.
 //! - **One thread.** All of it is used by the loop's thread alone, except [`inbox::Inbox`], [`sys::Waker`] and
 //!   [`sys::Poller`], which say so.
 //!
-//! Tests: unit and property tests beside the code, a mini loop on a manual clock in `tests/simulation.rs`, the inbox under
-//! every interleaving in `tests/loom.rs` (`RUSTFLAGS="--cfg loom" cargo test -p rasyncio-engine --test loom --release`).
+//! Tests: unit and property tests beside the code, a mini loop on a manual clock in `tests/simulation.rs`, the inbox
+//! under every interleaving in `tests/loom.rs` (`RUSTFLAGS="--cfg loom" cargo test -p rasyncio-engine --test loom
+//! --release`).
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

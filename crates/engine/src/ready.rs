@@ -4,18 +4,19 @@
 //! element type is theirs; here it is only moved.
 //!
 //! A turn of the loop runs exactly the entries it found when it began: [`Ready::batch`] takes the count, and
-//! [`Batch::next`] hands out that many. What is pushed meanwhile waits for the next turn, after another look at the kernel, so a
-//! callback that reschedules itself cannot starve the descriptors. The batch counts entries rather than marking a place in the ring,
-//! as CPython does: an entry pushed at the front during the turn is run by it, at the cost of the last one.
+//! [`Batch::next`] hands out that many. What is pushed meanwhile waits for the next turn, after another look at the
+//! kernel, so a callback that reschedules itself cannot starve the descriptors. The batch counts entries rather than
+//! marking a place in the ring, as CPython does: an entry pushed at the front during the turn is run by it, at the
+//! cost of the last one.
 //!
 //! Invariants:
 //! - entries leave in the order in which they came, but for those pushed at the front;
 //! - nothing is dropped here: [`Ready::take`] gives all of it back;
 //! - the number of slots is a power of two; the `len` slots from `head` on are full, all others empty.
 //!
-//! Slots are `Option`s, which cost no space when the entry is made of references, so the ring needs no `unsafe`. A push and a
-//! pop measured 3.6 ns together where `VecDeque` took 7.4 (one entry waiting; 2.4 and 3.0 with a hundred). Slots are kept after a
-//! burst: the next one is then free, and an entry is a few words.
+//! Slots are `Option`s, which cost no space when the entry is made of references, so the ring needs no `unsafe`. A
+//! push and a pop measured 3.6 ns together where `VecDeque` took 7.4 (one entry waiting; 2.4 and 3.0 with a hundred).
+//! Slots are kept after a burst: the next one is then free, and an entry is a few words.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! What to run at a time: a heap of entries by deadline, those of equal deadline in the order of insertion.
 //!
-//! base_events pushes a TimerHandle for `call_later` and `call_at`; every turn `run_once` asks for the first deadline and moves the due
-//! ones to the ready ring. Deadlines are seconds of the loop's clock.
+//! base_events pushes a TimerHandle for `call_later` and `call_at`; every turn `run_once` asks for the first deadline
+//! and moves the due ones to the ready ring. Deadlines are seconds of the loop's clock.
 //!
 //! Cancelled entries stay where they are, because finding one in a heap is linear. The caller counts them with
 //! [`Timers::note_cancelled`], takes those at the top out with [`Timers::pop_cancelled`] before it looks at the first
@@ -9,12 +9,13 @@
 //! [`Timers::wants_compacting`]: more than half of more than a hundred, asyncio's own thresholds.
 //!
 //! Invariants:
-//! - entries come out by deadline, then by insertion. In CPython the order of equal deadlines is an accident of its heap;
-//! - every deadline is accepted. Infinite ones sort last and are never due. NaN sorts behind infinity and is never due (in
-//!   CPython it is due at once or breaks the selector, by position in the heap). Minus zero is zero;
+//! - entries come out by deadline, then by insertion. In CPython the order of equal deadlines is an accident of its
+//!   heap;
+//! - every deadline is accepted. Infinite ones sort last and are never due. NaN sorts behind infinity and is never
+//!   due (in CPython it is due at once or breaks the selector, by position in the heap). Minus zero is zero;
 //! - an entry leaves only by being returned, never by being dropped here;
-//! - the count of cancelled entries is the caller's word. When it is wrong, the loop wakes once too often or compacts too early,
-//!   and compaction sets it right.
+//! - the count of cancelled entries is the caller's word. When it is wrong, the loop wakes once too often or compacts
+//!   too early, and compaction sets it right.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

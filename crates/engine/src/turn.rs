@@ -1,21 +1,22 @@
 //! What one turn of the loop does about waiting: whether to ask the kernel, for how long, and whether to lend the GIL.
 //!
-//! `run_once` gathers what it knows in a [`Sight`] and obeys the [`Plan`]; this file makes no system call and keeps no state
-//! but [`Courtesy`]. Deciding in one pure function is what lets `tests/simulation.rs` try thousands of situations.
+//! `run_once` gathers what it knows in a [`Sight`] and obeys the [`Plan`]; this file makes no system call and keeps
+//! no state but [`Courtesy`]. Deciding in one pure function is what lets `tests/simulation.rs` try thousands of
+//! situations.
 //!
 //! How long ([`Wait`]):
-//! - something is ready, in the inbox, or the loop is stopping: do not wait, only look (`Poll`). CPython looks even when it
-//!   stops, so `stop(); run_forever()` is one whole turn, descriptors included;
-//! - the look itself is left out (`Skip`) when nothing is watched, so that it could show nothing: wakes come through the inbox, which the
-//!   turn reads anyway. Nobody can tell, and a chain of `sleep(0)` makes no system call. When the GIL is
-//!   asked for, the loop looks all the same, because that is where it lends it;
-//! - else wait for the first deadline, rounded **up** to the nanosecond and cut to a day, as asyncio's selectors are: never early, so
-//!   no second turn for the same timer, and never zero, so no spinning towards it;
+//! - something is ready, in the inbox, or the loop is stopping: do not wait, only look (`Poll`). CPython looks even
+//!   when it stops, so `stop(); run_forever()` is one whole turn, descriptors included;
+//! - the look itself is left out (`Skip`) when nothing is watched, so that it could show nothing: wakes come through
+//!   the inbox, which the turn reads anyway. Nobody can tell, and a chain of `sleep(0)` makes no system call. When
+//!   the GIL is asked for, the loop looks all the same, because that is where it lends it;
+//! - else wait for the first deadline, rounded **up** to the nanosecond and cut to a day, as asyncio's selectors are:
+//!   never early, so no second turn for the same timer, and never zero, so no spinning towards it;
 //! - no deadline, or one that never comes (NaN): wait for as long as it takes.
 //!
-//! Whether to lend the GIL ([`Gil`]): always around a wait. Around a mere look it is lent when somebody has a [`Claims`] on it. Never lending it
-//! there costs a busy loop's executor jobs the interpreter's whole 5 ms switch interval; lending it every time costs
-//! the loop more than the look itself.
+//! Whether to lend the GIL ([`Gil`]): always around a wait. Around a mere look it is lent when somebody has a
+//! [`Claims`] on it. Never lending it there costs a busy loop's executor jobs the interpreter's whole 5 ms switch
+//! interval; lending it every time costs the loop more than the look itself.
 //!
 //! Differs from CPython, which looks every turn and always releases the GIL to do so.
 

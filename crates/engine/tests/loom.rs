@@ -109,8 +109,8 @@ fn the_entries_of_one_sender_keep_their_order() {
     });
 }
 
-/// The loop's wait may end by a timer instead: then the sender may or may not have been told to ring, and the entry is found
-/// all the same, if not by this drain, then by the next.
+/// The loop's wait may end by a timer instead: then the sender may or may not have been told to ring, and the entry
+/// is found all the same, if not by this drain, then by the next.
 #[test]
 fn a_wait_that_a_timer_ended_loses_nothing() {
     loom::model(|| {

@@ -1,11 +1,11 @@
 //! A mini loop made of the engine's parts, on a manual clock, against the plainest loop that could be right.
 //!
-//! A [`Scenario`] is a program: callbacks by number, each with the moves it makes when it runs, and a world in which other threads
-//! hand entries over and descriptors become readable at certain times. Two loops run it. [`Engine`] uses `ready`, `timers`,
-//! `turn` and `inbox` as `run_once` of base_events does. [`Plain`] follows asyncio's documented turn with lists that it sorts and
-//! scans. Their traces (what ran, and when) must be equal; that covers the order, early timers, starvation and lost items. What only
-//! the engine has is checked in the course: no wait while there is work, no wait that ends for nothing, no push that fails to
-//! wake a waiting loop.
+//! A [`Scenario`] is a program: callbacks by number, each with the moves it makes when it runs, and a world in which
+//! other threads hand entries over and descriptors become readable at certain times. Two loops run it. [`Engine`]
+//! uses `ready`, `timers`, `turn` and `inbox` as `run_once` of base_events does. [`Plain`] follows asyncio's
+//! documented turn with lists that it sorts and scans. Their traces (what ran, and when) must be equal; that covers
+//! the order, early timers, starvation and lost items. What only the engine has is checked in the course: no wait
+//! while there is work, no wait that ends for nothing, no push that fails to wake a waiting loop.
 
 use engine::clock::{Clock, Manual};
 use engine::inbox::{Block, Inbox, Wake};
@@ -101,8 +101,8 @@ impl<'a> World<'a> {
         self.serial < MOST_CALLBACKS
     }
 
-    /// Let time pass until `until`, or until the first event outside that `ends` it; every event on the way goes to `pushed`
-    /// or to the readable descriptors. Says whether an event ended it.
+    /// Let time pass until `until`, or until the first event outside that `ends` it; every event on the way goes to
+    /// `pushed` or to the readable descriptors. Says whether an event ended it.
     fn pass(&mut self, until: f64, mut ends: impl FnMut(Option<Callback>) -> bool) -> bool {
         while let Some(&(at, event)) = self.outside.peek() {
             if at > until {
@@ -493,8 +493,8 @@ proptest! {
     }
 }
 
-/// A callback that reschedules itself for ever must not keep a descriptor or another thread waiting: each is served in the turn after it
-/// became known.
+/// A callback that reschedules itself for ever must not keep a descriptor or another thread waiting: each is served
+/// in the turn after it became known.
 #[test]
 fn a_busy_loop_starves_nobody() {
     let scenario = Scenario {

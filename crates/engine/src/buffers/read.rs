@@ -1,18 +1,19 @@
 //! The bytes that arrived and that nobody has read yet: contiguous, taken from the front, added at the back.
 //!
-//! A StreamReader owns one. The transport lets the kernel write straight into it ([`ReadBuffer::receive`]) or copies into it what a
-//! Python caller of `feed_data` passed ([`ReadBuffer::append`]); `read`, `readuntil` and `readexactly` look at
-//! [`ReadBuffer::as_slice`], search with [`ReadBuffer::find`] and take with [`ReadBuffer::consume`].
+//! A StreamReader owns one. The transport lets the kernel write straight into it ([`ReadBuffer::receive`]) or copies
+//! into it what a Python caller of `feed_data` passed ([`ReadBuffer::append`]); `read`, `readuntil` and `readexactly`
+//! look at [`ReadBuffer::as_slice`], search with [`ReadBuffer::find`] and take with [`ReadBuffer::consume`].
 //!
 //! Layout: `bytes[..head]` was consumed, `bytes[head..]` is live.
 //!
 //! Invariants:
 //! - `head <= bytes.len()`, and an empty buffer has `head == 0`: the whole capacity is ready for the next bytes;
-//! - live bytes are moved only when room is needed, and only when no more of them are live than were consumed since they were moved last;
-//!   else the memory grows by doubling. Either way each byte is moved a constant number of times on average, however small the pieces in
-//!   which it comes and goes (CPython's `del bytearray[:n]` has the same price);
-//! - memory beyond [`KEPT_WHEN_EMPTY`] is returned when the buffer becomes empty, so that an idle connection does not keep what its
-//!   busiest moment needed.
+//! - live bytes are moved only when room is needed, and only when no more of them are live than were consumed since
+//!   they were moved last; else the memory grows by doubling. Either way each byte is moved a constant number of
+//!   times on average, however small the pieces in which it comes and goes (CPython's `del bytearray[:n]` has the
+//!   same price);
+//! - memory beyond [`KEPT_WHEN_EMPTY`] is returned when the buffer becomes empty, so that an idle connection does not
+//!   keep what its busiest moment needed.
 
 use memchr::{memchr, memmem};
 use std::io;
@@ -109,7 +110,8 @@ impl ReadBuffer {
             return;
         }
         let live = self.len();
-        // Moving pays for itself when at least as many bytes were consumed; and it must give the room, or the memory grows anyway.
+        // Moving pays for itself when at least as many bytes were consumed; and it must give the room, or the memory
+        // grows anyway.
         if self.head >= live && self.bytes.capacity() - live >= count {
             self.bytes.copy_within(self.head.., 0);
             self.bytes.truncate(live);

@@ -1,17 +1,17 @@
 //! The bytes that the kernel did not take yet: a queue of owned chunks, sent as slices, cut where the kernel stopped.
 //!
-//! A transport pushes what `write()` could not send at once ([`WriteBuffer::push`] copies: the caller may change its bytearray
-//! the moment `write()` returns), and on every writable event calls [`WriteBuffer::flush_to`] with the system call to make. Its
-//! flow control compares [`WriteBuffer::len`] with the watermarks.
+//! A transport pushes what `write()` could not send at once ([`WriteBuffer::push`] copies: the caller may change its
+//! bytearray the moment `write()` returns), and on every writable event calls [`WriteBuffer::flush_to`] with the
+//! system call to make. Its flow control compares [`WriteBuffer::len`] with the watermarks.
 //!
-//! Small pieces are appended to the last chunk while it is below [`CHUNK`], so a thousand short writes are one slice; a piece
-//! of [`LARGE`] or more that the caller can give away ([`WriteBuffer::push_owned`]) is not copied.
+//! Small pieces are appended to the last chunk while it is below [`CHUNK`], so a thousand short writes are one slice;
+//! a piece of [`LARGE`] or more that the caller can give away ([`WriteBuffer::push_owned`]) is not copied.
 //!
 //! Layout: `chunks[0][head..]` is next, then the other chunks whole.
 //!
 //! Invariants:
-//! - no chunk is empty, and `head` is less than the length of the first: a slice offered to the kernel is never empty, so zero sent
-//!   means that it took nothing;
+//! - no chunk is empty, and `head` is less than the length of the first: a slice offered to the kernel is never
+//!   empty, so zero sent means that it took nothing;
 //! - `len` is the number of unsent bytes, kept and not computed;
 //! - bytes leave in the order in which they came, exactly once, whatever the kernel takes at a time.
 
@@ -78,8 +78,8 @@ impl WriteBuffer {
 
     /// Offer the unsent bytes to `send`, once, and forget as many as it took; returns that count.
     ///
-    /// `send` gets at least one slice and at most [`MOST_SLICES`], none of them empty, and answers how many bytes it took. An empty
-    /// buffer does not call it. Its errors are returned and change nothing.
+    /// `send` gets at least one slice and at most [`MOST_SLICES`], none of them empty, and answers how many bytes it
+    /// took. An empty buffer does not call it. Its errors are returned and change nothing.
     pub fn flush_to(&mut self, send: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
         if self.is_empty() {
             return Ok(0);

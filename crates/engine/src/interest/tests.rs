@@ -299,8 +299,8 @@ fn tenure(fd: Descriptor) -> Tenure {
 }
 
 proptest! {
-    /// Whatever is watched on a file reaches its listener, with the listeners that were put there for this very file and no
-    /// others; and no payload is lost or returned twice.
+    /// Whatever is watched on a file reaches its listener, with the listeners that were put there for this very file
+    /// and no others; and no payload is lost or returned twice.
     #[test]
     fn nobody_is_forgotten_and_nobody_hears_of_another_file(moves in moves()) {
         let kernel = Kernel::default();
@@ -385,7 +385,8 @@ proptest! {
                 let expected = (expected != (None, None)).then_some(expected);
                 prop_assert_eq!(found, expected, "listeners of {}", fd);
             }
-            // An event of a closed file may name a visitor's leftovers, but never a listener that came after it was replaced.
+            // An event of a closed file may name a visitor's leftovers, but never a listener that came after it was
+            // replaced.
             for (event, age) in stale.borrow().iter() {
                 if let Some(found) = table.lookup(*event) {
                     for item in [found.reader, found.writer].into_iter().flatten() {

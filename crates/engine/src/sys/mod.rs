@@ -7,30 +7,32 @@
 //!
 //! 1. [`Poller`]: owns one kernel queue of readiness.
 //!    - `new() -> io::Result<Poller>`: the handle does not survive `exec`.
-//!    - `add`, `modify`, `delete` ([`Registrar`]): the kernel watches a descriptor under a `u64` token. **Level-triggered**:
-//!      readiness is reported by every wait for as long as it lasts, since asyncio's `add_reader` promises that.
-//!      Errors are the kernel's own, and [`Refusal::of`] sorts them, because the table in `interest` acts on three of them; an unpollable file
-//!      (`EPERM` on epoll) must be an error and not silence. They never retry and never block.
-//!    - `wait(timeout, &mut Events)`: None waits for ever, zero looks only. It must not return before the
-//!      timeout unless there is an event (round **up** to what the kernel can do). `EINTR` is returned, not retried, because the
-//!      caller has signal handlers to run. It may be called with the GIL released, so it touches nothing but its arguments.
-//!    - an event says `token`, `readable`, `writable`. Errors and hang-ups are reported as both, so that whoever listens finds
-//!      out by reading or writing, as asyncio's selectors do.
+//!    - `add`, `modify`, `delete` ([`Registrar`]): the kernel watches a descriptor under a `u64` token.
+//!      **Level-triggered**: readiness is reported by every wait for as long as it lasts, since asyncio's
+//!      `add_reader` promises that. Errors are the kernel's own, and [`Refusal::of`] sorts them, because the table in
+//!      `interest` acts on three of them; an unpollable file (`EPERM` on epoll) must be an error and not silence.
+//!      They never retry and never block.
+//!    - `wait(timeout, &mut Events)`: None waits for ever, zero looks only. It must not return before the timeout
+//!      unless there is an event (round **up** to what the kernel can do). `EINTR` is returned, not retried, because
+//!      the caller has signal handlers to run. It may be called with the GIL released, so it touches nothing but its
+//!      arguments.
+//!    - an event says `token`, `readable`, `writable`. Errors and hang-ups are reported as both, so that whoever
+//!      listens finds out by reading or writing, as asyncio's selectors do.
 //!    - more than one fd may be ready than the buffer holds: the rest must come with the next waits, in turn.
 //!    - `fd()` where the queue itself has one, so that it can be put into another loop's poller.
 //! 2. [`Waker`]: ends a wait from elsewhere.
-//!    - `wake()` from any thread and from a signal handler: no lock, no allocation, no blocking. Many wakes may merge into one, but
-//!      a wake after `drain` always ends the next wait.
+//!    - `wake()` from any thread and from a signal handler: no lock, no allocation, no blocking. Many wakes may merge
+//!      into one, but a wake after `drain` always ends the next wait.
 //!    - `fd()` to register (under [`WAKER_TOKEN`]), `drain()` to make it quiet.
-//! 3. [`socket`]: what stream transports do to a socket, non-blocking, each an `io::Result` with the kernel's error number
-//!    kept; `EINTR` is retried; sending never raises `SIGPIPE`; new descriptors do not survive `exec`.
+//! 3. [`socket`]: what stream transports do to a socket, non-blocking, each an `io::Result` with the kernel's error
+//!    number kept; `EINTR` is retried; sending never raises `SIGPIPE`; new descriptors do not survive `exec`.
 //! 4. [`SignalPipe`], where the system has signals: a descriptor for `signal.set_wakeup_fd` and one to watch.
 //! 5. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
-//! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the other;
-//! `EV_CLEAR` off; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec already. A completion port has no
-//! readiness: its poller is the proactor rooms' own, fed with operations instead of interest, and shares only the waker
-//! (`PostQueuedCompletionStatus`) and the rounding of timeouts with this list.
+//! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the
+//! other; `EV_CLEAR` off; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec
+//! already. A completion port has no readiness: its poller is the proactor rooms' own, fed with operations instead of
+//! interest, and shares only the waker (`PostQueuedCompletionStatus`) and the rounding of timeouts with this list.
 
 #[cfg(unix)]
 mod unix;

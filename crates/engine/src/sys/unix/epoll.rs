@@ -1,12 +1,12 @@
 //! The poller on Linux: one epoll instance, level-triggered.
 //!
-//! `run_once` calls [`Poller::wait`], the interest table calls the [`Registrar`] half. What both may rely on is written in the header of
-//! `sys`.
+//! `run_once` calls [`Poller::wait`], the interest table calls the [`Registrar`] half. What both may rely on is
+//! written in the header of `sys`.
 //!
-//! A positive timeout goes through `epoll_pwait2`, which takes nanoseconds (Linux 5.11). Where the kernel or a seccomp filter refuses it
-//! (`ENOSYS`, `EPERM`), the poller remembers that and uses `epoll_pwait` with whole milliseconds, rounded up. CPython's own selector
-//! always has milliseconds, so its timers are up to one late where ours are not. A look (zero) and a wait without
-//! end need no precision and use the old call.
+//! A positive timeout goes through `epoll_pwait2`, which takes nanoseconds (Linux 5.11). Where the kernel or a
+//! seccomp filter refuses it (`ENOSYS`, `EPERM`), the poller remembers that and uses `epoll_pwait` with whole
+//! milliseconds, rounded up. CPython's own selector always has milliseconds, so its timers are up to one late where
+//! ours are not. A look (zero) and a wait without end need no precision and use the old call.
 //!
 //! Any method may be called from any thread (epoll itself allows it); the loop uses it from its own.
 
@@ -104,7 +104,8 @@ impl Events {
     /// The events of the last wait.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
         self.list.iter().map(|&event| {
-            // As CPython's selectors read them: whatever is not the one is (also) the other, so errors and hang-ups are both.
+            // As CPython's selectors read them: whatever is not the one is (also) the other, so errors and hang-ups
+            // are both.
             let flags = event.flags;
             Event {
                 token: event.data.u64(),
@@ -177,9 +178,9 @@ fn pwait2(epoll: &OwnedFd, timeout: Duration, list: &mut Vec<epoll::Event>) -> R
     let length = list.len();
     let spare = list.spare_capacity_mut();
     let room = spare.len().min(i32::MAX as usize);
-    // SAFETY: the kernel reads `timeout`, which outlives the call, and writes at most `room` events to `spare`, which has that many
-    // places. rustix's `Event` has the layout of the kernel's `epoll_event`: its own `epoll::wait` hands it to the kernel. The null
-    // signal mask means that the mask is left alone; its size is then not read.
+    // SAFETY: the kernel reads `timeout`, which outlives the call, and writes at most `room` events to `spare`, which
+    // has that many places. rustix's `Event` has the layout of the kernel's `epoll_event`: its own `epoll::wait`
+    // hands it to the kernel. The null signal mask means that the mask is left alone; its size is then not read.
     let found = unsafe {
         libc::syscall(
             libc::SYS_epoll_pwait2,

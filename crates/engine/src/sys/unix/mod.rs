@@ -1,7 +1,7 @@
 //! Unix, which so far means Linux: epoll for readiness, an eventfd to wake, sockets by descriptor.
 //!
-//! Descriptors come from Python as plain integers whose owner is a Python object (or nobody: a user may pass any number to
-//! `add_reader`), so they cannot be `OwnedFd`, and every call here starts with [`borrow`].
+//! Descriptors come from Python as plain integers whose owner is a Python object (or nobody: a user may pass any
+//! number to `add_reader`), so they cannot be `OwnedFd`, and every call here starts with [`borrow`].
 
 pub mod epoll;
 pub mod signal_pipe;
@@ -31,8 +31,8 @@ fn borrow<'a>(fd: Descriptor) -> io::Result<BorrowedFd<'a>> {
     if fd < 0 {
         return Err(Errno::BADF.into());
     }
-    // SAFETY: `borrow_raw` asks for a number other than -1, which was just excluded, and for one that stays open during the borrow.
-    // The second is not ours to know; nothing in memory depends on it. Every use is one system call within the calling
-    // function, and the kernel itself answers EBADF for a number that is not open.
+    // SAFETY: `borrow_raw` asks for a number other than -1, which was just excluded, and for one that stays open
+    // during the borrow. The second is not ours to know; nothing in memory depends on it. Every use is one system
+    // call within the calling function, and the kernel itself answers EBADF for a number that is not open.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }

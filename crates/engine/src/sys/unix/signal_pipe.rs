@@ -1,8 +1,9 @@
 //! The descriptor that Python's signal machinery writes to: one byte for each signal, its number.
 //!
-//! `signal.set_wakeup_fd` wants a non-blocking descriptor that takes single bytes, which an eventfd does not, so this is a pair of
-//! sockets. The loop watches [`SignalPipe::fd`] like any other descriptor, which is what ends a wait for a signal that came just
-//! before it, or in another thread, where no `EINTR` does. The write end never blocks: when a thousand signals are unread, one more changes nothing.
+//! `signal.set_wakeup_fd` wants a non-blocking descriptor that takes single bytes, which an eventfd does not, so this
+//! is a pair of sockets. The loop watches [`SignalPipe::fd`] like any other descriptor, which is what ends a wait for
+//! a signal that came just before it, or in another thread, where no `EINTR` does. The write end never blocks: when a
+//! thousand signals are unread, one more changes nothing.
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};

@@ -1,12 +1,12 @@
 //! What stream transports do to a socket: thin calls on a descriptor number, each an `io::Result`.
 //!
-//! The transports and the sock_* methods call them; the Python socket object usually owns the descriptor, so they take
-//! numbers. All sockets are non-blocking, and `WouldBlock` is an answer like any other. Kernel error numbers are kept, since rooms raise them
-//! as the matching `OSError` subclass.
+//! The transports and the sock_* methods call them; the Python socket object usually owns the descriptor, so they
+//! take numbers. All sockets are non-blocking, and `WouldBlock` is an answer like any other. Kernel error numbers are
+//! kept, since rooms raise them as the matching `OSError` subclass.
 //!
-//! Every call retries `EINTR` (PEP 475; it comes before anything was transferred, so nothing is lost). Sending passes `MSG_NOSIGNAL`, for
-//! programs that embed Python and so do not ignore `SIGPIPE`. Bytes received go straight into the caller's memory,
-//! initialised or not.
+//! Every call retries `EINTR` (PEP 475; it comes before anything was transferred, so nothing is lost). Sending passes
+//! `MSG_NOSIGNAL`, for programs that embed Python and so do not ignore `SIGPIPE`. Bytes received go straight into the
+//! caller's memory, initialised or not.
 //!
 //! Whoever closes a descriptor owns it: [`adopt`] makes an owner of a number once, [`close`] consumes it.
 
@@ -49,7 +49,8 @@ pub fn send(fd: Descriptor, bytes: &[u8]) -> io::Result<usize> {
     Ok(retry_on_intr(|| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))?)
 }
 
-/// Send the slices as one stream of bytes, at most [`MOST_SLICES`] of them; the count says how many bytes the kernel took.
+/// Send the slices as one stream of bytes, at most [`MOST_SLICES`] of them; the count says how many bytes the kernel
+/// took.
 pub fn send_slices(fd: Descriptor, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let fd = borrow(fd)?;
     let slices = &slices[..slices.len().min(MOST_SLICES)];
@@ -104,8 +105,8 @@ pub fn set_nonblocking(fd: Descriptor, nonblocking: bool) -> io::Result<()> {
 /// Nobody else may close it from now on. The kernel cannot check that; it does check that the number is open.
 pub fn adopt(fd: Descriptor) -> io::Result<OwnedFd> {
     rustix::io::fcntl_getfd(borrow(fd)?)?;
-    // SAFETY: the number is open, as the kernel just said, and not negative. That it has no other owner is promised by the caller;
-    // breaking the promise closes somebody's descriptor too early, and touches no memory.
+    // SAFETY: the number is open, as the kernel just said, and not negative. That it has no other owner is promised
+    // by the caller; breaking the promise closes somebody's descriptor too early, and touches no memory.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -1,11 +1,11 @@
 //! The waker on Linux: an eventfd, which the loop's poller watches.
 //!
-//! Whoever gets `Wake::Needed` from the inbox calls [`Waker::wake`]; so does a signal handler. The loop, when the poller
-//! reports [`crate::sys::WAKER_TOKEN`], calls [`Waker::drain`].
+//! Whoever gets `Wake::Needed` from the inbox calls [`Waker::wake`]; so does a signal handler. The loop, when the
+//! poller reports [`crate::sys::WAKER_TOKEN`], calls [`Waker::drain`].
 //!
-//! `wake` is one system call on a descriptor that lives as long as `self`: no lock, no allocation, errno untouched (rustix
-//! makes the call itself), so it is safe in a signal handler. A counter that is full (2^64 - 2 wakes, never drained) refuses more; the poller
-//! then reports it anyway, so that is success.
+//! `wake` is one system call on a descriptor that lives as long as `self`: no lock, no allocation, errno untouched
+//! (rustix makes the call itself), so it is safe in a signal handler. A counter that is full (2^64 - 2 wakes, never
+//! drained) refuses more; the poller then reports it anyway, so that is success.
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsRawFd, OwnedFd};
