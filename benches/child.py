@@ -1,7 +1,7 @@
 """Measures one program on one implementation, in a process of its own, and prints the samples as JSON.
 
 run.py starts it as `python child.py IMPLEMENTATION PROGRAM`, and for rasyncio as
- `python -m rasyncio child.py rasyncio PROGRAM`.
+`python -m rasyncio child.py rasyncio PROGRAM`.
 """
 
 import argparse

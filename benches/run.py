@@ -7,7 +7,7 @@
     benches/run.py --quick                   fewer and shorter rounds, for a first look
 
 Each measurement has a process of its own; the rounds are interleaved (A B C A B C ...), so that whatever else the machine
-does falls on all of them.  A figure is the median of its rounds; the spread is the distance between the quartiles.  A ratio is
+does falls on all of them.  A figure is the median of its rounds, the spread the distance between the quartiles, a ratio
 uvloop's median divided by the implementation's: 2 means half the time.
 """
 
