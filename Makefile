@@ -108,6 +108,7 @@ check: environment ## check formatting, lints and the structure's invariants
 	$(VENV)/bin/ruff check . || { echo "-> $(VENV)/bin/ruff check --fix ."; status=1; }; \
 	$(VENV)/bin/ruff format --check . || { echo "-> $(VENV)/bin/ruff format ."; status=1; }; \
 	$(PY) tools/check_structure.py || status=1; \
+	$(PY) tools/status.py --check || status=1; \
 	exit $$status
 
 .PHONY: status

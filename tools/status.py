@@ -1,0 +1,96 @@
+"""Writes docs/status.md, and the table in README.md, from the results kept under docs/results: no figure is set by hand.
+
+conformance/run.py -o docs/results/conformance-3.13.0.json     once for each Python
+benches/run.py --save
+tools/status.py                                                 `make status`
+tools/status.py --check                                         fails if they are not what the results say
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+sys.path[:0] = [str(ROOT / "conformance"), str(ROOT / "benches")]
+
+import report  # noqa: E402
+import run as benches  # noqa: E402
+import table  # noqa: E402
+
+START, END = "<!-- written by tools/status.py from docs/results -->", "<!-- end -->"
+NOTHING = "No results have been kept yet.\n"
+
+
+def conformance():
+    reports = report.read(RESULTS.glob("conformance-*.json"))
+    return reports, report.markdown(reports) if reports else NOTHING
+
+
+def benchmark():
+    path = RESULTS / "bench.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def status_page(reports, suite, bench):
+    parts = [
+        "# Status",
+        START,
+        "## CPython's own tests",
+        "The interpreter's own, unmodified tests, with rasyncio in asyncio's place. `behaviour` tests use what asyncio documents, "
+        "`subclass-hooks` also subclass BaseEventLoop, `white-box` read or patch other insides. `make conformance` runs them.",
+        suite.strip(),
+        "## Speed",
+    ]
+    if bench:
+        parts += [table.tally(bench, benches.ALL_ROWS) + ".", "![speed relative to uvloop](bench.svg)"]
+        parts += [table.markdown(bench, benches.ALL_ROWS).strip()]
+    else:
+        parts.append(NOTHING.strip())
+    return "\n\n".join([*parts, END]) + "\n"
+
+
+def readme_table(reports, bench):
+    """What a person wants to know first: does it work, and is it fast."""
+    parts = [report.totals_table(reports)] if reports else []
+    if bench:
+        rows = []
+        for row in table.rows_of(bench, benches.ALL_ROWS):
+            results = bench["results"][row.name]
+            found = table.ratio(row, results, "rasyncio")
+            loops = ("asyncio", "uvloop", "rasyncio")
+            ratio = f"{found:.1f}" + ("" if row.against == "uvloop" else f" ({row.against})") if found else "-"
+            rows.append([row.title, row.unit, *(table.cell(row, results.get(loop)) for loop in loops), ratio])
+        parts.append(report.rows_to_markdown(["", "unit", "asyncio", "uvloop", "rasyncio", "times as fast as uvloop"], rows))
+    return "\n\n".join(parts) or NOTHING.strip()
+
+
+def between_marks(text, inside):
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        sys.exit(f"README.md has lost its marks: {START} ... {END}")
+    return f"{before}{START}\n{inside}\n{END}{after}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
+    options = parser.parse_args()
+    (reports, suite), bench = conformance(), benchmark()
+    readme, page = ROOT / "README.md", ROOT / "docs" / "status.md"
+    texts = {
+        page: status_page(reports, suite, bench),
+        readme: between_marks(readme.read_text(encoding="utf-8"), readme_table(reports, bench)),
+    }
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} {'is not what docs/results say: run make status' if options.check else 'written'}")
+        if not options.check:
+            path.write_text(texts[path], encoding="utf-8")
+    return 1 if stale and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
