@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
-sys.path[:0] = [str(ROOT / "conformance"), str(ROOT / "benches")]
+sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "conformance")]
 
 import report  # noqa: E402
 import run as benches  # noqa: E402
@@ -38,8 +38,9 @@ def status_page(reports, suite, bench):
         "# Status",
         START,
         "## CPython's own tests",
-        "The interpreter's own, unmodified tests, with rasyncio in asyncio's place. `behaviour` tests use what asyncio documents, "
-        "`subclass-hooks` also subclass BaseEventLoop, `white-box` read or patch other insides. `make conformance` runs them.",
+        "The interpreter's own, unmodified tests, with rasyncio in asyncio's place. `behaviour` tests use what asyncio "
+        "documents, `subclass-hooks` also subclass BaseEventLoop, `white-box` read or patch other insides. `make "
+        "conformance` runs them.",
         suite.strip(),
         "## Speed",
     ]
