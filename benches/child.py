@@ -24,7 +24,7 @@ def runner(implementation):
         factory = importlib.import_module(FACTORIES[implementation]).new_event_loop
         return lambda main: asyncio.Runner(loop_factory=factory).run(main)
     if implementation == "rasyncio":
-        if not asyncio.get_event_loop_policy.__module__.startswith("rasyncio"):
+        if asyncio is not importlib.import_module("rasyncio"):
             raise SystemExit("rasyncio is not in asyncio's place")
         return asyncio.run
     if implementation == "rasyncio-mixed":
