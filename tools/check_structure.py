@@ -125,7 +125,7 @@ def is_shell(function):
 
 
 def is_machinery(name):
-    """The package's own files (the bootstrap of the stdlib's classes, install(), the launcher) bear no asyncio module's name."""
+    """One of the package's own files (the launcher, install(), ...), which bear no name of an asyncio module."""
     return Path(name).name.startswith("_") and Path(name).name != "__init__.py"
 
 
