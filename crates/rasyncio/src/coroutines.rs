@@ -37,6 +37,19 @@ fn is_other_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(is)
 }
 
+/// Whether loops start in debug mode.
+fn is_debug_mode(py: Python<'_>) -> PyResult<bool> {
+    let flags = py.import(intern!(py, "sys"))?.getattr(intern!(py, "flags"))?;
+    if flags.getattr(intern!(py, "dev_mode"))?.is_truthy()? {
+        return Ok(true);
+    }
+    if flags.getattr(intern!(py, "ignore_environment"))?.is_truthy()? {
+        return Ok(false);
+    }
+    let environment = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
+    environment.call_method1(intern!(py, "get"), ("PYTHONASYNCIODEBUG",))?.is_truthy()
+}
+
 /// How a coroutine is written in a task's repr: its name, `running` if it runs, and its place.
 pub fn format_coroutine(coroutine: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = coroutine.py();
@@ -89,6 +102,12 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let [object] = args.parse(&SIGNATURE)?;
             object.map_or(Ok(false), |o| is_coroutine(&o))
         },
+    )?;
+    add_function(
+        module,
+        c"_is_debug_mode",
+        c"_is_debug_mode()\n--\n\nWhether loops start in debug mode: `-X dev` or PYTHONASYNCIODEBUG.",
+        |py, _| is_debug_mode(py),
     )?;
     add_function(
         module,

@@ -48,6 +48,24 @@ pub fn invalid_state(py: Python<'_>, text: impl Into<String>) -> PyErr {
     }
 }
 
+/// The OSError, of the subclass that its number calls for, with the system's text.
+#[cold]
+pub fn os_error(error: std::io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => Python::attach(|py| {
+            let text = py
+                .import("os")
+                .and_then(|os| os.call_method1("strerror", (number,)))
+                .and_then(|text| text.extract::<String>());
+            match text {
+                Ok(text) => pyo3::exceptions::PyOSError::new_err((number, text)),
+                Err(error) => error,
+            }
+        }),
+        None => error.into(),
+    }
+}
+
 /// Whether `error` is a CancelledError.
 #[inline]
 pub fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {

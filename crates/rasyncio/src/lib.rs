@@ -9,6 +9,7 @@
 //! object, [`State`], made when the module is.
 #![forbid(unsafe_code)]
 
+pub mod base_events;
 pub mod base_futures;
 pub mod base_tasks;
 pub mod coroutines;
@@ -16,6 +17,7 @@ pub mod events;
 pub mod exceptions;
 pub mod format_helpers;
 pub mod futures;
+pub mod selector_events;
 pub mod tasks;
 
 use std::cell::Cell;
@@ -73,6 +75,8 @@ mod _rasyncio {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         events::add(module)?;
+        base_events::add(module)?;
+        selector_events::add(module)?;
         futures::add(module)?;
         tasks::add(module)?;
         coroutines::add(module)?;

@@ -38,4 +38,4 @@ pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
 pub use registry::{Registration, Registry};
 pub use send::{Input, Sent, awaitable_iterator, send, throw, throw_into, thrown};
 pub use spec::{Answer, Spec, add_function};
-pub use thread::ThreadSlot;
+pub use thread::{ThreadSlot, thread_ident};

@@ -49,3 +49,10 @@ impl ThreadSlot {
         }));
     }
 }
+
+/// The identity of the calling thread, as `threading.get_ident()` answers it; never 0.
+#[inline]
+pub fn thread_ident(_py: Python<'_>) -> u64 {
+    // SAFETY: always safe to call.
+    unsafe { pyo3::ffi::PyThread_get_thread_ident() as u64 }
+}

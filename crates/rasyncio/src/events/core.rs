@@ -241,6 +241,8 @@ class! {
         pub(crate) stopping: Cell<bool>,
         /// `threading.get_ident()` of the thread that runs the loop; 0 while it does not run.
         pub(crate) thread_id: Cell<u64>,
+        /// Cancelled timers in `scheduled_list`.
+        list_cancelled: Cell<usize>,
         /// Executor jobs that have not come back.
         pub(crate) jobs: Cell<usize>,
         overridden: Cell<u32>,
@@ -393,6 +395,7 @@ impl LoopCore {
                 timers.push(timer);
             }
         }
+        this.list_cancelled.set(this.timers.0.borrow().cancelled());
         let list = PyList::new(py, timers.into_iter().map(|t| t.into_bound(py)))?.into_any();
         this.scheduled_list.set(list.clone());
         Ok(list)
@@ -408,6 +411,49 @@ impl LoopCore {
         }
         let when = timer.when.get();
         this.timers.0.borrow_mut().push(when, timer.into_any().into());
+        Ok(())
+    }
+
+    /// How many timers are cancelled and not yet cleared away.
+    pub fn cancelled_timers(&self) -> usize {
+        if self.scheduled_list.is_set() { self.list_cancelled.get() } else { self.timers.0.borrow().cancelled() }
+    }
+
+    /// How many timers in the exposed list are cancelled.
+    pub fn cancelled_in_list(&self) -> usize {
+        self.list_cancelled.get()
+    }
+
+    /// Sets that count.
+    pub fn set_cancelled_in_list(&self, count: usize) {
+        self.list_cancelled.set(count);
+    }
+
+    /// Counts one more cancelled timer.
+    pub fn count_cancelled_timer(&self) {
+        if self.scheduled_list.is_set() {
+            self.list_cancelled.set(self.list_cancelled.get() + 1);
+        } else {
+            self.timers.0.borrow_mut().note_cancelled();
+        }
+    }
+
+    /// Lets go of all entries and timers, and takes no more from other threads.
+    pub fn forget_everything(this: &Ref<'_, LoopCore>) -> PyResult<()> {
+        let py = this.py();
+        let late = this.inbox.close();
+        drop(late);
+        let entries = this.ready.0.borrow_mut().take();
+        drop(entries);
+        let timers = this.timers.0.borrow_mut().drain();
+        for timer in timers {
+            if let Some(timer) = Ref::<TimerHandle>::cast(timer.bind(py)) {
+                timer.scheduled.set(false);
+            }
+        }
+        for exposed in [this.ready_deque.get(py), this.scheduled_list.get(py)].into_iter().flatten() {
+            exposed.call_method0(intern!(py, "clear"))?;
+        }
         Ok(())
     }
 

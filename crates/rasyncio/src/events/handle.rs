@@ -409,7 +409,7 @@ impl LoopCore {
     #[inline]
     pub fn note_timer_cancelled(&self, timer: &TimerHandle) {
         if timer.scheduled.get() {
-            self.timers.0.borrow_mut().note_cancelled();
+            self.count_cancelled_timer();
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Events {
     list: Vec<epoll::Event>,
 }
 
+// SAFETY: the list holds tokens, which we put there as plain numbers; the pointer in the kernel's union is never used.
+unsafe impl Send for Events {}
+
 /// The most events one wait returns; beyond it they come in several turns.
 const MOST_EVENTS: usize = 4096;
 

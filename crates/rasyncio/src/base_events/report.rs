@@ -1,0 +1,159 @@
+//! The exception handler: where errors go that nobody can be given.
+//!
+//! Called by handles, tasks, futures, transports through `loop.call_exception_handler(context)`; calls the user's handler, or
+//! logs.
+//!
+//! SystemExit and KeyboardInterrupt pass. What a user's handler raises goes to the default one, and what that raises to the
+//! log, so nothing is lost. A handler runs in the context of the task, future or handle that the report is about (3.12+).
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use pyo3::intern;
+use slots::{Ref, Spec};
+
+use super::{BaseEventLoop, own, put};
+use crate::face;
+
+fn leaves(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// Logs an error with the exception's traceback, through the name `logger` on the face.
+fn log_error(py: Python<'_>, text: &str, info: Bound<'_, PyAny>) -> PyResult<()> {
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "exc_info"), info)?;
+    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
+    logger.getattr(intern!(py, "error"))?.call((text,), Some(&keywords)).map(drop)
+}
+
+fn exc_info<'py>(py: Python<'py>, error: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let trace = error.getattr(intern!(py, "__traceback__"))?;
+    Ok((error.get_type(), error, trace).into_pyobject(py)?.into_any())
+}
+
+fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let get = |key: &str| context.call_method1(intern!(py, "get"), (key,));
+    let message = get("message")?;
+    let mut text =
+        if message.is_truthy()? { message.str()?.to_string() } else { "Unhandled exception in event loop".to_owned() };
+    let exception = get("exception")?;
+    let info = if exception.is_none() {
+        false.into_pyobject(py)?.to_owned().into_any()
+    } else {
+        exc_info(py, &exception)?
+    };
+    if !context.contains("source_traceback")? {
+        if let Some(handle) = this.current_handle.get(py) {
+            let stack = handle.getattr(intern!(py, "_source_traceback"))?;
+            if stack.is_truthy()? {
+                context.set_item("handle_traceback", stack)?;
+            }
+        }
+    }
+    let keys = PyList::new(py, context.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+    keys.sort()?;
+    for key in keys {
+        let name = key.str()?.to_string();
+        if name == "message" || name == "exception" {
+            continue;
+        }
+        let value = context.get_item(&key)?;
+        let stack = |what: &str| -> PyResult<String> {
+            let lines = py.import(intern!(py, "traceback"))?.call_method1(intern!(py, "format_list"), (&value,))?;
+            let lines = lines.try_iter()?.map(|l| l?.extract::<String>()).collect::<PyResult<String>>()?;
+            Ok(format!("{what} created at (most recent call last):\n{}", lines.trim_end()))
+        };
+        let value = match name.as_str() {
+            "source_traceback" => stack("Object")?,
+            "handle_traceback" => stack("Handle")?,
+            _ => value.repr()?.to_string(),
+        };
+        text.push_str(&format!("\n{name}: {value}"));
+    }
+    log_error(py, &text, info)
+}
+
+fn call_default<'py>(this: &Ref<'py, BaseEventLoop>, context: &Bound<'py, PyAny>, failed: &str) -> PyResult<()> {
+    let py = this.py();
+    match this.any().call_method1(intern!(py, "default_exception_handler"), (context,)) {
+        Ok(_) => Ok(()),
+        Err(error) if leaves(py, &error) => Err(error),
+        Err(error) => log_error(py, failed, exc_info(py, error.value(py).as_any())?),
+    }
+}
+
+fn call_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let Some(handler) = this.exception_handler.get(py) else {
+        return call_default(this, context, "Exception in default exception handler");
+    };
+    let result = if py.version_info() >= (3, 12) { call_in_context(this, &handler, context) } else {
+        handler.call1((this.any(), context)).map(drop)
+    };
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if leaves(py, &error) => Err(error),
+        Err(error) => {
+            let details = PyDict::new(py);
+            details.set_item(intern!(py, "message"), "Unhandled error in exception handler")?;
+            details.set_item(intern!(py, "exception"), error.into_value(py))?;
+            details.set_item(intern!(py, "context"), context)?;
+            call_default(
+                this,
+                details.as_any(),
+                "Exception in default exception handler while handling an unexpected error in custom exception handler",
+            )
+        }
+    }
+}
+
+fn call_in_context<'py>(
+    this: &Ref<'py, BaseEventLoop>,
+    handler: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+) -> PyResult<()> {
+    let py = this.py();
+    for key in ["task", "future", "handle"] {
+        let thing = context.call_method1(intern!(py, "get"), (key,))?;
+        if thing.is_none() {
+            continue;
+        }
+        if let Some(get_context) = thing.getattr_opt(intern!(py, "get_context"))? {
+            let variables = get_context.call0()?;
+            if !variables.is_none() && variables.hasattr(intern!(py, "run"))? {
+                return variables.call_method1(intern!(py, "run"), (handler, this.any(), context)).map(drop);
+            }
+        }
+        break;
+    }
+    handler.call1((this.any(), context)).map(drop)
+}
+
+pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
+    const CALL: &CStr = c"call_exception_handler($self, context, /)\n--\n\n\
+        Report an error that nobody can be given. context is a dict with 'message' and, where they exist, 'exception',\n\
+        'future', 'task', 'handle', 'protocol', 'transport', 'socket', 'source_traceback', 'asyncgen'.";
+    spec.method0(c"get_exception_handler", c"get_exception_handler($self, /)\n--\n\nThe handler set, or None for the default one.", |this| {
+        Ok(own(this.exception_handler.get(this.py())))
+    })
+    .method1(
+        c"set_exception_handler",
+        c"set_exception_handler($self, handler, /)\n--\n\nHave handler(loop, context) called for errors that nobody can be given; None for the default.",
+        |this, handler| {
+            if !handler.is_none() && !handler.is_callable() {
+                return Err(PyTypeError::new_err(format!("A callable object or None is expected, got {}", handler.repr()?)));
+            }
+            put(&this.exception_handler, Some(handler))
+        },
+    )
+    .method1(
+        c"default_exception_handler",
+        c"default_exception_handler($self, context, /)\n--\n\nLog the error with all that context tells of it.",
+        default_handler,
+    )
+    .method1(c"call_exception_handler", CALL, call_handler);
+}

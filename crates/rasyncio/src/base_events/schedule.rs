@@ -1,0 +1,272 @@
+//! Scheduling callbacks: `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`.
+//!
+//! Called by users and rooms; calls `events` for handles and queues.
+//!
+//! Each checks that the loop is open; in debug mode also that the caller is on the loop's thread and that the callback is
+//! callable and no coroutine function. A Python override of `time` or `call_at` is honoured by `call_later`.
+//!
+//! `call_soon_threadsafe` from the loop's own thread, or while the loop does not run, is `call_soon`. From another thread the
+//! handle goes to the inbox, which wakes the loop if it sleeps. Order is kept: whoever schedules on the loop's thread
+//! takes the inbox in first.
+
+use std::ffi::CStr;
+
+use engine::clock::{Clock, Monotonic};
+use engine::inbox::Wake;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyInt};
+use pyo3::intern;
+use slots::{Args, Own, Ref, Signature, Spec, arg, kw_opt};
+
+use super::BaseEventLoop;
+use crate::events::{Entry, Handle, Hook, LoopCore, TimerHandle};
+use crate::futures::given;
+use crate::face;
+
+/// The loop's time: its own clock, unless `time` is overridden.
+pub(super) fn now(this: &Ref<'_, LoopCore>) -> PyResult<f64> {
+    if LoopCore::overrides(this, Hook::Time) {
+        return this.any().call_method0(intern!(this.py(), "time"))?.extract();
+    }
+    Ok(Monotonic.now())
+}
+
+/// Debug mode's checks before a callback is scheduled.
+#[cold]
+fn check_debug(this: &Ref<'_, BaseEventLoop>, callback: &Bound<'_, PyAny>, method: &str, thread: bool) -> PyResult<()> {
+    let py = this.py();
+    if thread {
+        this.any().call_method0(intern!(py, "_check_thread"))?;
+    }
+    this.any().call_method1(intern!(py, "_check_callback"), (callback, method)).map(drop)
+}
+
+fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
+    let py = callback.py();
+    let coroutines = face(py, "coroutines")?;
+    if coroutines.call_method1(intern!(py, "iscoroutine"), (callback,))?.is_truthy()?
+        || py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "iscoroutinefunction"), (callback,))?.is_truthy()?
+    {
+        return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
+    }
+    if !callback.is_callable() {
+        return Err(PyTypeError::new_err(format!(
+            "a callable object was expected by {method}(), got {}",
+            callback.repr()?
+        )));
+    }
+    Ok(())
+}
+
+fn check_thread(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
+    let id = this.thread_id.get();
+    if id != 0 && id != slots::thread_ident(this.py()) {
+        return Err(PyRuntimeError::new_err(
+            "Non-thread-safe operation invoked on an event loop other than the current one",
+        ));
+    }
+    Ok(())
+}
+
+#[inline]
+fn context<'py>(py: Python<'py>, given_context: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    match given(&given_context) {
+        Some(context) => Ok(context.clone()),
+        None => slots::copy_current(py),
+    }
+}
+
+/// A new handle at the end of the queue.
+#[inline]
+fn call_soon_unchecked<'py>(
+    this: &Ref<'py, BaseEventLoop>,
+    callback: &Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+    given_context: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Ref<'py, Handle>> {
+    let py = this.py();
+    let handle = Handle::create(py, callback.clone(), args, this.any().clone(), context(py, given_context)?)?;
+    if this.debug.get() {
+        Handle::note_source(&handle)?;
+    }
+    LoopCore::push(this.base(), Entry::handle(handle.clone()))?;
+    Ok(handle)
+}
+
+fn call_soon(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
+    const SIGNATURE: Signature<2> = Signature::method("BaseEventLoop.call_soon", [arg("callback"), kw_opt("context")]);
+    let ([callback, context], rest) = args.parse_rest(&SIGNATURE)?;
+    let Some(callback) = callback else { return Err(PyTypeError::new_err("callback is missing")) };
+    this.check_closed()?;
+    if this.debug.get() {
+        check_debug(this, callback, "call_soon", true)?;
+    }
+    Ok(call_soon_unchecked(this, callback, rest, context)?.into_any().into())
+}
+
+fn call_soon_threadsafe(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
+    const SIGNATURE: Signature<2> =
+        Signature::method("BaseEventLoop.call_soon_threadsafe", [arg("callback"), kw_opt("context")]);
+    let ([callback, given_context], rest) = args.parse_rest(&SIGNATURE)?;
+    let Some(callback) = callback else { return Err(PyTypeError::new_err("callback is missing")) };
+    this.check_closed()?;
+    let py = this.py();
+    if this.debug.get() {
+        check_debug(this, callback, "call_soon_threadsafe", false)?;
+    }
+    let overridden = LoopCore::overrides(this.base(), Hook::WriteToSelf);
+    let running = this.thread_id.get();
+    if overridden || this.ready_deque.is_set() || running == 0 || running == slots::thread_ident(py) {
+        let handle = call_soon_unchecked(this, callback, rest, given_context)?;
+        if overridden || (running != 0 && running != slots::thread_ident(py)) {
+            this.any().call_method0(intern!(py, "_write_to_self"))?;
+        }
+        return Ok(handle.into_any().into());
+    }
+    let handle = Handle::create(py, callback.clone(), rest, this.any().clone(), context(py, given_context)?)?;
+    if this.debug.get() {
+        Handle::note_source(&handle)?;
+    }
+    match this.send(handle.any().clone().unbind()) {
+        Ok(Wake::Needed) => {
+            this.any().call_method0(intern!(py, "_write_to_self"))?;
+        }
+        Ok(Wake::NotNeeded) => {}
+        Err(_) => return Err(PyRuntimeError::new_err("Event loop is closed")),
+    }
+    Ok(handle.into_any().into())
+}
+
+/// A native timer: `call_at` without a Python call, for rooms; only for loops that do not override it.
+pub fn call_at_native<'py>(
+    this: &Ref<'py, LoopCore>,
+    when: f64,
+    callback: Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+    context: Bound<'py, PyAny>,
+) -> PyResult<Ref<'py, TimerHandle>> {
+    this.check_closed()?;
+    let timer = TimerHandle::create(this.py(), when, callback, args, this.any().clone(), context)?;
+    LoopCore::push_timer(this, timer.clone())?;
+    Ok(timer)
+}
+
+#[inline]
+fn add_timer<'py>(
+    this: &Ref<'py, BaseEventLoop>,
+    when: f64,
+    callback: &Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+    given_context: Option<&Bound<'py, PyAny>>,
+    method: &str,
+) -> PyResult<Ref<'py, TimerHandle>> {
+    this.check_closed()?;
+    if this.debug.get() {
+        check_debug(this, callback, method, true)?;
+    }
+    let py = this.py();
+    let timer =
+        TimerHandle::create(py, when, callback.clone(), args, this.any().clone(), context(py, given_context)?)?;
+    if this.debug.get() {
+        Handle::note_source(timer.base())?;
+    }
+    Ok(timer)
+}
+
+fn call_at(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
+    const SIGNATURE: Signature<3> =
+        Signature::method("BaseEventLoop.call_at", [arg("when"), arg("callback"), kw_opt("context")]);
+    let ([Some(when), Some(callback), context], rest) = args.parse_rest(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    if when.is_none() {
+        return Err(PyTypeError::new_err("when cannot be None"));
+    }
+    this.check_closed()?;
+    let seconds = when.extract::<f64>().unwrap_or(f64::NEG_INFINITY);
+    let timer = add_timer(this, seconds, callback, rest, context, "call_at")?;
+    timer.keep_when(when);
+    LoopCore::push_timer(this.base(), timer.clone())?;
+    Ok(timer.into_any().into())
+}
+
+fn call_later(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
+    const SIGNATURE: Signature<3> =
+        Signature::method("BaseEventLoop.call_later", [arg("delay"), arg("callback"), kw_opt("context")]);
+    let ([Some(delay), Some(callback), given_context], rest) = args.parse_rest(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    if delay.is_none() {
+        return Err(PyTypeError::new_err("delay must not be None"));
+    }
+    let core = this.base();
+    let py = this.py();
+    let plain = delay.is_exact_instance_of::<PyFloat>() || delay.is_exact_instance_of::<PyInt>();
+    if plain && !LoopCore::overrides(core, Hook::Time) && !LoopCore::overrides(core, Hook::CallAt) {
+        let when = Monotonic.now() + delay.extract::<f64>()?;
+        let timer = add_timer(this, when, callback, rest, given_context, "call_at")?;
+        LoopCore::push_timer(core, timer.clone())?;
+        return Ok(timer.into_any().into());
+    }
+    let when = this.any().call_method0(intern!(py, "time"))?.add(delay)?;
+    let mut all = vec![when, callback.clone()];
+    all.extend(rest.iter().cloned());
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "context"), given_context)?;
+    let call_at = this.any().getattr(intern!(py, "call_at"))?;
+    call_at.call(pyo3::types::PyTuple::new(py, all)?, Some(&keywords)).map(Own::new)
+}
+
+pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
+    const SOON: &CStr = c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
+        Have callback(*args) called at the loop's next turn, in context (by default a copy of the current one).\n\
+        Answers a Handle to cancel it. Not thread-safe.";
+    const LATER: &CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
+        Have callback(*args) called in delay seconds. Answers a TimerHandle. Not thread-safe.";
+    const AT: &CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
+        Have callback(*args) called when loop.time() shows when. Answers a TimerHandle. Not thread-safe.";
+    const THREADSAFE: &CStr = c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
+        As call_soon(), from any thread or signal handler; wakes the loop. RuntimeError if it is closed.";
+    spec.method(c"call_soon", SOON, call_soon)
+        .method(c"call_later", LATER, call_later)
+        .method(c"call_at", AT, call_at)
+        .method(c"call_soon_threadsafe", THREADSAFE, call_soon_threadsafe)
+        .method(c"_call_soon", c"_call_soon($self, callback, args, context, /)\n--\n\nPut a new handle in the queue.", |this, args| {
+            match args.positional() {
+                [callback, args, context] => {
+                    let args = args.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+                    Ok(call_soon_unchecked(this, callback, &args, Some(context))?.into_any().into()) as PyResult<Own>
+                }
+                _ => Err(PyTypeError::new_err("_call_soon() takes a callback, its arguments and a context")),
+            }
+        })
+        .method(c"_check_callback", c"_check_callback($self, callback, method, /)\n--\n\nDebug mode's check of a callback.", |_, args| {
+            match args.positional() {
+                [callback, method] => check_callback(callback, &method.extract::<String>()?),
+                _ => Err(PyTypeError::new_err("_check_callback() takes a callback and a method's name")),
+            }
+        })
+        .method0(c"_check_thread", c"_check_thread($self, /)\n--\n\nDebug mode's check of the caller's thread.", check_thread)
+        .method0(c"time", c"time($self, /)\n--\n\nThe loop's clock, in seconds: time.monotonic().", |_| Ok(Monotonic.now()))
+        .method1(c"_add_callback", c"_add_callback($self, handle, /)\n--\n\nPut a handle in the queue, unless it is cancelled.", |this, handle| {
+            let entry = Entry { object: handle.clone().into(), argument: None, kind: None };
+            if entry.is_cancelled(this.py())? { Ok(()) } else { LoopCore::push(this.base(), entry) }
+        })
+        .method1(c"_add_callback_signalsafe", c"_add_callback_signalsafe($self, handle, /)\n--\n\n_add_callback() for signal handlers: wakes the loop.", |this, handle| {
+            let py = this.py();
+            this.any().call_method1(intern!(py, "_add_callback"), (handle,))?;
+            this.any().call_method0(intern!(py, "_write_to_self")).map(drop)
+        })
+        .method1(c"_timer_handle_cancelled", c"_timer_handle_cancelled($self, handle, /)\n--\n\nCount a cancelled timer.", |this, handle| {
+            match Ref::<TimerHandle>::cast(handle) {
+                Some(timer) => this.note_timer_cancelled(timer),
+                None if handle.getattr(intern!(this.py(), "_scheduled"))?.is_truthy()? => this.count_cancelled_timer(),
+                None => {}
+            }
+            Ok(())
+        })
+        .method0(c"_write_to_self", c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.", |_| {
+            Err::<(), _>(BaseEventLoop::not_implemented("_write_to_self"))
+        });
+}

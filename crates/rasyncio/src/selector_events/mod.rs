@@ -1,0 +1,286 @@
+//! selector_events: `BaseSelectorEventLoop`, a loop on a readiness poller (asyncio.selector_events).
+//!
+//! Called by users of `add_reader` and by transports; calls `engine::sys::Poller` and `engine::interest`, or the caller's
+//! own `selectors` object. `unix_events` derives the loop that people use from it.
+//!
+//! - `watch`: who hears of which descriptor.
+//! - `turn`: the native turn.
+//!
+//! Two modes. With its own poller the loop is native throughout. With a `selectors` object, given by the caller or made
+//! when somebody looks at `_selector`, it registers there with `(reader, writer)` handles as data, as CPython does, and the
+//! general turn of `base_events` drives it; everything Python can do to such a selector works.
+//!
+//! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
+
+mod turn;
+pub mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use engine::interest::Interests;
+use engine::sys::{Events, Interest, Poller, Registrar, Waker};
+use engine::turn::Courtesy;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+use pyo3::intern;
+use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Visit, Visitor, class, opt};
+
+use self::watch::Watcher;
+use crate::base_events::BaseEventLoop;
+use crate::events::LoopCore;
+use crate::{exceptions, face};
+
+/// The token of the waker's events; descriptors' tokens carry a generation that does not get there.
+const WAKER_TOKEN: u64 = u64::MAX;
+
+/// The interest table as a field.
+#[derive(Default)]
+pub struct InterestTable(RefCell<Option<Interests<Watcher>>>);
+
+impl Visit for InterestTable {
+    fn visit(&self, visitor: &Visitor) {
+        if let Ok(table) = self.0.try_borrow() {
+            for listeners in table.iter().flat_map(|t| t.iter()) {
+                listeners.reader.into_iter().chain(listeners.writer).for_each(|w| w.object.visit(visitor));
+            }
+        }
+    }
+    fn clear(&self) {
+        let table = self.0.borrow_mut().take();
+        drop(table);
+    }
+}
+
+class! {
+    /// A loop on a readiness poller.
+    pub struct BaseSelectorEventLoop: BaseEventLoop {
+        interests: InterestTable,
+        poller: Plain<RefCell<Option<Rc<Poller>>>>,
+        waker: Plain<RefCell<Option<Rc<Waker>>>>,
+        events: Plain<RefCell<Option<Events>>>,
+        courtesy: Plain<RefCell<Option<Courtesy>>>,
+        /// The selectors object, if there is one.
+        selector: Slot,
+        transports: Slot,
+        /// How often signals may be looked for without asking the interpreter for pending calls.
+        quiet_turns: Cell<u32>,
+    }
+}
+
+impl BaseSelectorEventLoop {
+    /// `object` as a loop on a poller.
+    pub fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, BaseSelectorEventLoop>> {
+        Ref::<BaseSelectorEventLoop>::cast(object)
+    }
+
+    /// What `BaseSelectorEventLoop.__init__` does.
+    pub fn initialize(this: &Ref<'_, BaseSelectorEventLoop>, selector: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let py = this.py();
+        BaseEventLoop::initialize(this.base())?;
+        match selector {
+            Some(selector) => this.selector.set(selector.clone()),
+            None => {
+                let poller = Poller::new().map_err(exceptions::os_error)?;
+                *this.poller.borrow_mut() = Some(Rc::new(poller));
+                *this.interests.0.borrow_mut() = Some(Interests::new());
+                *this.events.borrow_mut() = Some(Events::new());
+                let now = engine::clock::Clock::now(&engine::clock::Monotonic);
+                *this.courtesy.borrow_mut() = Some(Courtesy::new(now));
+                this.turn.set(Some(turn::turn));
+            }
+        }
+        if this.debug.get() {
+            let name = match selector {
+                Some(selector) => selector.get_type().name()?.to_string(),
+                None => "EpollSelector".to_owned(),
+            };
+            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+            logger.call_method1(intern!(py, "debug"), ("Using selector: %s", name))?;
+        }
+        this.any().call_method0(intern!(py, "_make_self_pipe")).map(drop)
+    }
+
+    /// The waker and its place in the poller or the selectors object.
+    fn make_waker(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
+        let waker = Rc::new(Waker::new().map_err(exceptions::os_error)?);
+        let poller = this.poller.borrow().clone();
+        *this.waker.borrow_mut() = Some(waker.clone());
+        match poller {
+            Some(poller) => poller.add(waker.fd(), WAKER_TOKEN, Interest::Read).map_err(exceptions::os_error),
+            None => BaseSelectorEventLoop::watch_waker(this, &waker),
+        }
+    }
+
+    fn watch_waker(this: &Ref<'_, BaseSelectorEventLoop>, waker: &Waker) -> PyResult<()> {
+        let py = this.py();
+        let read = this.any().getattr(intern!(py, "_read_from_self"))?;
+        this.any().call_method1(intern!(py, "_add_reader"), (waker.fd(), read)).map(drop)
+    }
+
+    /// The selectors object, made now if the loop had its own poller until now.
+    fn expose_selector<'py>(this: &Ref<'py, BaseSelectorEventLoop>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = this.py();
+        if this.selector.is_set() || this.poller.borrow().is_none() {
+            return Ok(this.selector.get(py));
+        }
+        let selector =
+            face(py, "selector_events")?.getattr(intern!(py, "selectors"))?.call_method0(intern!(py, "DefaultSelector"))?;
+        let table = this.interests.0.borrow_mut().take();
+        let mut registrations = Vec::new();
+        if let Some(table) = &table {
+            for listeners in table.iter() {
+                let one = |w: Option<&Watcher>| w.map(|w| (w.object.clone_ref(py), w.kind));
+                registrations.push((listeners.fd, one(listeners.reader), one(listeners.writer)));
+            }
+        }
+        let poller = this.poller.borrow_mut().take();
+        this.turn.set(None);
+        this.selector.set(selector.clone());
+        for (fd, reader, writer) in registrations {
+            let handle = |watcher: Option<(Own, Option<&'static crate::events::Kind>)>| -> PyResult<Bound<'py, PyAny>> {
+                match watcher {
+                    None => Ok(py.None().into_bound(py)),
+                    Some((object, kind)) => {
+                        crate::events::Entry { object, argument: None, kind }.into_handle(py, this.base().base())
+                    }
+                }
+            };
+            let mask = i32::from(reader.is_some()) | i32::from(writer.is_some()) << 1;
+            let data = (handle(reader)?, handle(writer)?);
+            selector.call_method1(intern!(py, "register"), (fd, mask, data))?;
+        }
+        drop((table, poller));
+        let waker = this.waker.borrow().clone();
+        if let Some(waker) = waker {
+            BaseSelectorEventLoop::watch_waker(this, &waker)?;
+        }
+        Ok(Some(selector))
+    }
+
+    /// Wakes the loop from its wait.
+    pub fn wake(&self) {
+        let waker = self.waker.borrow().clone();
+        if let Some(waker) = waker {
+            // An eventfd that cannot be written to is one whose loop is about to look anyway.
+            let _ = waker.wake();
+        }
+    }
+
+    /// `_transports`: descriptors of live transports, made when the first comes.
+    pub fn transports<'py>(this: &Ref<'py, BaseSelectorEventLoop>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        if let Some(dict) = this.transports.get(py) {
+            return Ok(dict);
+        }
+        let dict = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakValueDictionary"))?.call0()?;
+        this.transports.set(dict.clone());
+        Ok(dict)
+    }
+
+    fn close(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
+        let py = this.py();
+        if this.any().call_method0(intern!(py, "is_running"))?.is_truthy()? {
+            return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
+        }
+        if this.any().call_method0(intern!(py, "is_closed"))?.is_truthy()? {
+            return Ok(());
+        }
+        this.any().call_method0(intern!(py, "_close_self_pipe"))?;
+        BaseEventLoop::close(this.base())?;
+        let listeners = this.interests.0.borrow_mut().take();
+        let poller = this.poller.borrow_mut().take();
+        drop((listeners, poller));
+        if let Some(selector) = this.selector.take(py) {
+            selector.call_method0(intern!(py, "close"))?;
+        }
+        Ok(())
+    }
+
+    fn close_waker(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
+        let py = this.py();
+        let waker = this.waker.borrow_mut().take();
+        if let (Some(waker), true) = (&waker, this.selector.is_set()) {
+            this.any().call_method1(intern!(py, "_remove_reader"), (waker.fd(),))?;
+        }
+        drop(waker);
+        Ok(())
+    }
+}
+
+impl Class for BaseSelectorEventLoop {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.selector_events._BaseSelectorEventLoop";
+    const DOC: &'static std::ffi::CStr = c"The native half of BaseSelectorEventLoop.";
+    const DICT: bool = true;
+    const FINALIZER: bool = true;
+
+    fn wants_finalizer(&self) -> bool {
+        self.base.wants_finalizer()
+    }
+
+    fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
+        BaseEventLoop::finalize(this.base())
+    }
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.init(|this, args| {
+            const SIGNATURE: Signature<1> = Signature::method("BaseSelectorEventLoop.__init__", [opt("selector")]);
+            let [selector] = args.parse(&SIGNATURE)?;
+            BaseSelectorEventLoop::initialize(this, selector.filter(|s| !s.is_none()))
+        })
+        .method0(c"close", c"close($self, /)\n--\n\nClose the loop, its poller and its waker. It must not be running.", |this| {
+            BaseSelectorEventLoop::close(this)
+        })
+        .method0(c"_make_self_pipe", c"_make_self_pipe($self, /)\n--\n\nMake what wakes the loop.", |this| {
+            BaseSelectorEventLoop::make_waker(this)
+        })
+        .method0(c"_close_self_pipe", c"_close_self_pipe($self, /)\n--\n\nClose what wakes the loop.", |this| {
+            BaseSelectorEventLoop::close_waker(this)
+        })
+        .method0(c"_read_from_self", c"_read_from_self($self, /)\n--\n\nTake notice of a wake.", |this| {
+            let waker = this.waker.borrow().clone();
+            match waker {
+                Some(waker) => waker.drain().map(drop).map_err(exceptions::os_error),
+                None => Ok(()),
+            }
+        })
+        .method0(c"_write_to_self", c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.", |this| {
+            this.wake();
+            Ok(())
+        })
+        .get_set(
+            c"_selector",
+            c"The selectors object that the loop waits on; made when it is first looked at.",
+            |this| Ok(BaseSelectorEventLoop::expose_selector(this)?.map(Own::new)),
+            |this, value| {
+                BaseSelectorEventLoop::expose_selector(this)?;
+                match value.filter(|v| !v.is_none()) {
+                    Some(selector) => this.selector.set(selector.clone()),
+                    None => this.selector.unset(),
+                }
+                Ok(())
+            },
+        )
+        .get_set(
+            c"_transports",
+            c"",
+            |this| Ok(Own::new(BaseSelectorEventLoop::transports(this)?)),
+            |this, value| {
+                value.map(|v| this.transports.set(v.clone()));
+                Ok(())
+            },
+        );
+        watch::define(spec);
+    }
+}
+
+/// The core of a loop on a poller.
+pub fn core<'a, 'py>(this: &'a Ref<'py, BaseSelectorEventLoop>) -> &'a Ref<'py, LoopCore> {
+    this.base().base()
+}
+
+/// Puts the room's names in the extension module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    slots::add_class::<BaseSelectorEventLoop>(module)
+}

@@ -1,0 +1,159 @@
+//! The native turn: one look at the poller, straight from events to entries.
+//!
+//! Called by `base_events::run` for loops with their own poller; calls `engine::turn` for the plan and the parts of a turn that
+//! `base_events::run` shares.
+//!
+//! The GIL is kept for a mere look and lent for a wait, or when somebody has a claim on it (see `engine::turn`). Signals are
+//! looked for each turn, so that a handler set in Python runs, and Ctrl-C raises, however little Python a turn runs.
+//!
+//! Nothing is borrowed while the poller waits or an entry is pushed.
+
+use engine::clock::{Clock, Monotonic};
+use engine::inbox::Block;
+use engine::sys::{Events, Poller};
+use engine::turn::{Claims, Gil, Plan, Sight, Wait, plan};
+use pyo3::prelude::*;
+use slots::Ref;
+
+use super::{BaseSelectorEventLoop, WAKER_TOKEN, watch};
+use crate::base_events::{BaseEventLoop, run};
+use crate::events::{Entry, Handle, Hook, LoopCore};
+use crate::exceptions;
+
+/// One turn.
+pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
+    let py = base.py();
+    let core = base.base();
+    let Some(this) = BaseSelectorEventLoop::of(base.any()) else { return run::turn(base) };
+    if this.selector.is_set() || LoopCore::overrides(core, Hook::ProcessEvents) {
+        return run::turn(base);
+    }
+    let foreign_entry = !core.inbox.is_empty();
+    if foreign_entry {
+        LoopCore::drain_inbox(core)?;
+    }
+    run::clear_cancelled_timers(core)?;
+    let own_time = LoopCore::overrides(core, Hook::Time);
+    let clock = |own: bool| if own { run::time_of(core) } else { Ok(Monotonic.now()) };
+    let ready = run::has_ready(core)?;
+    let deadline = run::next_deadline(core)?;
+    let now = if ready || deadline.is_none() { 0.0 } else { clock(own_time)? };
+    let overdue = this.courtesy.borrow_mut().as_mut().is_some_and(|c| c.is_overdue(|| Monotonic.now()));
+    let watched = this.interests.0.borrow().as_ref().map_or(0, |table| table.watched());
+    let claims = Claims { drop_requested: false, executor_jobs: core.jobs.get(), foreign_entry, overdue };
+    let sight = Sight {
+        ready,
+        stopping: core.stopping.get(),
+        inbox: false,
+        deadline,
+        now,
+        resolution: core.clock_resolution.get(),
+        watched,
+        claims,
+    };
+    let mut looked = plan(&sight);
+    let blocks = !matches!(looked.wait, Wait::Skip | Wait::Poll);
+    if blocks && matches!(core.inbox.prepare_to_block(), Block::HasWork) {
+        looked = Plan { wait: Wait::Poll, gil: Gil::Lend };
+    }
+    if looked.wait != Wait::Skip {
+        let waited = look(this, looked);
+        if blocks {
+            core.inbox.unblocked();
+        }
+        waited?;
+    }
+    py.check_signals()?;
+    if !core.inbox.is_empty() {
+        LoopCore::drain_inbox(core)?;
+    }
+    if deadline.is_some() {
+        run::collect_due(core, clock(own_time)?)?;
+    }
+    let ran = run::run_batch(base)?;
+    if let Some(courtesy) = this.courtesy.borrow_mut().as_mut() {
+        courtesy.ran(ran);
+    }
+    Ok(())
+}
+
+/// Asks the poller and turns its events into entries.
+fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan) -> PyResult<()> {
+    let py = this.py();
+    let poller = this.poller.borrow().clone();
+    let Some(poller) = poller else { return Ok(()) };
+    let lost = this.interests.0.borrow_mut().as_mut().map(|table| table.flush(&*poller)).unwrap_or_default();
+    for lost in lost {
+        // Closed behind its owner's back: whoever listens finds out by trying.
+        let watchers = [lost.released.reader, lost.released.writer];
+        for watcher in watchers.into_iter().flatten() {
+            LoopCore::push(super::core(this), Entry { object: watcher.object, argument: None, kind: watcher.kind })?;
+        }
+    }
+    let mut events = this.events.borrow_mut().take().unwrap_or_else(Events::new);
+    let timeout = looked.wait.timeout();
+    let waited = match looked.gil {
+        Gil::Keep => poller.wait(timeout, &mut events),
+        Gil::Lend => {
+            let (poller, events): (&Poller, &mut Events) = (&poller, &mut events);
+            let waited = py.detach(|| poller.wait(timeout, events));
+            if let Some(courtesy) = this.courtesy.borrow_mut().as_mut() {
+                courtesy.lent(Monotonic.now());
+            }
+            waited
+        }
+    };
+    let result = match waited {
+        Ok(0) => Ok(()),
+        Ok(_) => push_events(this, &events),
+        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+        Err(error) => Err(exceptions::os_error(error)),
+    };
+    *this.events.borrow_mut() = Some(events);
+    result
+}
+
+fn push_events(this: &Ref<'_, BaseSelectorEventLoop>, events: &Events) -> PyResult<()> {
+    let py = this.py();
+    let core = super::core(this);
+    for event in events.iter() {
+        if event.token == WAKER_TOKEN {
+            let waker = this.waker.borrow().clone();
+            if let Some(waker) = waker {
+                waker.drain().map_err(exceptions::os_error)?;
+            }
+            continue;
+        }
+        let (fd, entries) = {
+            let table = this.interests.0.borrow();
+            let Some(listeners) = table.as_ref().and_then(|table| table.lookup(event)) else { continue };
+            let entry = |watcher: &watch::Watcher| Entry {
+                object: watcher.object.clone_ref(py),
+                argument: None,
+                kind: watcher.kind,
+            };
+            (listeners.fd, [listeners.reader.map(entry), listeners.writer.map(entry)])
+        };
+        let [reader, writer] = entries;
+        if let Some(entry) = reader {
+            push_event(core, entry, fd, watch::remove_reader)?;
+        }
+        if let Some(entry) = writer {
+            push_event(core, entry, fd, watch::remove_writer)?;
+        }
+    }
+    Ok(())
+}
+
+/// A watcher whose handle was cancelled by its owner is removed instead of run.
+fn push_event<'py>(
+    core: &Ref<'py, LoopCore>,
+    entry: Entry,
+    fd: i32,
+    remove: fn(&Ref<'py, LoopCore>, i32) -> PyResult<bool>,
+) -> PyResult<()> {
+    if entry.kind.is_none() && Ref::<Handle>::cast(entry.object.bind(core.py())).is_some_and(|h| h.cancelled.get()) {
+        return remove(core, fd).map(drop);
+    }
+    LoopCore::push(core, entry)
+}

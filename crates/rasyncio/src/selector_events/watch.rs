@@ -1,0 +1,409 @@
+//! Who hears of which descriptor: `add_reader` and its kin, for users and for transports.
+//!
+//! Called by users with a callback, and by native rooms with an object and its `Kind`; calls `engine::interest`, or the
+//! selectors object where the loop has one, or the loop's own `_add_reader` where that is overridden.
+//!
+//! When a descriptor is ready, the watcher's entry goes to the end of the queue: a Handle for a user's callback, the native
+//! object itself for a transport. It is level-triggered: as long as there is something to read, each turn says so.
+//!
+//! For native rooms:
+//! - [`add_reader`], [`add_writer`], [`remove_reader`], [`remove_writer`] take any loop of ours. They treat the descriptor as one
+//!   that may be closed without a word: every change goes to the kernel at once.
+//! - [`add_resident_reader`], [`add_resident_writer`] may put removals off and save system calls; who uses them must
+//!   call [`release`] before the descriptor is closed.
+//!
+//! Differs from CPython: an object given as descriptor is turned into its number once, here.
+
+use std::os::fd::RawFd;
+
+use engine::interest::{Direction, Refused, Tenure};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use pyo3::intern;
+use slots::{Args, Own, Ref, Signature, Spec, arg};
+
+use super::BaseSelectorEventLoop;
+use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback};
+use crate::exceptions;
+
+/// Who hears of one direction of a descriptor.
+pub struct Watcher {
+    pub(super) object: Own,
+    /// None for a Handle.
+    pub(super) kind: Option<&'static Kind>,
+}
+
+const EVENT_READ: i32 = 1;
+const EVENT_WRITE: i32 = 2;
+
+fn bit(direction: Direction) -> i32 {
+    match direction {
+        Direction::Read => EVENT_READ,
+        Direction::Write => EVENT_WRITE,
+    }
+}
+
+/// Has `object` run, as its kind says, whenever `fd` can be read.
+pub fn add_reader<'py>(core: &Ref<'py, LoopCore>, fd: RawFd, object: Bound<'py, PyAny>, kind: &'static Kind) -> PyResult<()> {
+    add(core, fd, Direction::Read, object, kind, Tenure::Visitor)
+}
+
+/// Has `object` run, as its kind says, whenever `fd` can be written.
+pub fn add_writer<'py>(core: &Ref<'py, LoopCore>, fd: RawFd, object: Bound<'py, PyAny>, kind: &'static Kind) -> PyResult<()> {
+    add(core, fd, Direction::Write, object, kind, Tenure::Visitor)
+}
+
+/// As [`add_reader`], for an owner that calls [`release`] before it closes the descriptor.
+pub fn add_resident_reader<'py>(
+    core: &Ref<'py, LoopCore>,
+    fd: RawFd,
+    object: Bound<'py, PyAny>,
+    kind: &'static Kind,
+) -> PyResult<()> {
+    add(core, fd, Direction::Read, object, kind, Tenure::Resident)
+}
+
+/// As [`add_writer`], for an owner that calls [`release`] before it closes the descriptor.
+pub fn add_resident_writer<'py>(
+    core: &Ref<'py, LoopCore>,
+    fd: RawFd,
+    object: Bound<'py, PyAny>,
+    kind: &'static Kind,
+) -> PyResult<()> {
+    add(core, fd, Direction::Write, object, kind, Tenure::Resident)
+}
+
+/// Ends what `add_reader` began; answers whether there was a reader.
+pub fn remove_reader(core: &Ref<'_, LoopCore>, fd: RawFd) -> PyResult<bool> {
+    remove(core, fd, Direction::Read)
+}
+
+/// Ends what `add_writer` began; answers whether there was a writer.
+pub fn remove_writer(core: &Ref<'_, LoopCore>, fd: RawFd) -> PyResult<bool> {
+    remove(core, fd, Direction::Write)
+}
+
+/// Forgets a descriptor that is about to be closed.
+pub fn release(core: &Ref<'_, LoopCore>, fd: RawFd) -> PyResult<()> {
+    if let Some(this) = BaseSelectorEventLoop::of(core.any()) {
+        let poller = this.poller.borrow().clone();
+        if let Some(poller) = poller {
+            let released = this.interests.0.borrow_mut().as_mut().map(|table| table.release(&*poller, fd));
+            drop(released);
+        }
+    }
+    Ok(())
+}
+
+fn hook(direction: Direction, adds: bool) -> (Hook, &'static str) {
+    match (direction, adds) {
+        (Direction::Read, true) => (Hook::AddReader, "_add_reader"),
+        (Direction::Write, true) => (Hook::AddWriter, "_add_writer"),
+        (Direction::Read, false) => (Hook::RemoveReader, "_remove_reader"),
+        (Direction::Write, false) => (Hook::RemoveWriter, "_remove_writer"),
+    }
+}
+
+/// The loop, if it watches natively and nobody overrides how.
+fn native<'a, 'py>(core: &'a Ref<'py, LoopCore>, hook: Hook) -> Option<&'a Ref<'py, BaseSelectorEventLoop>> {
+    BaseSelectorEventLoop::of(core.any()).filter(|this| !this.selector.is_set() && !LoopCore::overrides(core, hook))
+}
+
+fn add<'py>(
+    core: &Ref<'py, LoopCore>,
+    fd: RawFd,
+    direction: Direction,
+    object: Bound<'py, PyAny>,
+    kind: &'static Kind,
+    tenure: Tenure,
+) -> PyResult<()> {
+    let (hook, name) = hook(direction, true);
+    match native(core, hook) {
+        Some(this) => {
+            this.check_closed()?;
+            watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind) }, tenure)
+        }
+        None => {
+            let callback = NativeCallback::make(core.py(), object, kind)?;
+            core.any().call_method1(name, (fd, callback)).map(drop)
+        }
+    }
+}
+
+fn remove(core: &Ref<'_, LoopCore>, fd: RawFd, direction: Direction) -> PyResult<bool> {
+    let (hook, name) = hook(direction, false);
+    match native(core, hook) {
+        Some(this) => unwatch(this, fd, direction),
+        None => core.any().call_method1(name, (fd,))?.is_truthy(),
+    }
+}
+
+fn cancel(py: Python<'_>, watcher: Option<Watcher>) -> PyResult<bool> {
+    let Some(watcher) = watcher else { return Ok(false) };
+    if watcher.kind.is_none() {
+        let object = watcher.object.bind(py);
+        match Ref::<Handle>::cast_exact(object) {
+            Some(handle) => Handle::cancel(handle)?,
+            None => drop(object.call_method0(intern!(py, "cancel"))?),
+        }
+    }
+    Ok(true)
+}
+
+fn watch(
+    this: &Ref<'_, BaseSelectorEventLoop>,
+    fd: RawFd,
+    direction: Direction,
+    watcher: Watcher,
+    tenure: Tenure,
+) -> PyResult<()> {
+    let py = this.py();
+    let poller = this.poller.borrow().clone();
+    let Some(poller) = poller else { return Err(PyRuntimeError::new_err("Event loop is closed")) };
+    let answer = this.interests.0.borrow_mut().as_mut().map(|table| table.watch(&*poller, fd, direction, watcher, tenure));
+    match answer {
+        None => Err(PyRuntimeError::new_err("Event loop is closed")),
+        Some(Ok(released)) => {
+            cancel(py, released.reader)?;
+            cancel(py, released.writer)?;
+            Ok(())
+        }
+        Some(Err(refused)) => Err(refusal(py, refused)),
+    }
+}
+
+fn refusal(py: Python<'_>, refused: Refused<Watcher>) -> PyErr {
+    let error = exceptions::os_error(refused.error);
+    let released = refused.released;
+    match cancel(py, released.reader).and_then(|_| cancel(py, released.writer)) {
+        Ok(_) => error,
+        Err(other) => other,
+    }
+}
+
+fn unwatch(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd, direction: Direction) -> PyResult<bool> {
+    let py = this.py();
+    if this.closed.get() {
+        return Ok(false);
+    }
+    let poller = this.poller.borrow().clone();
+    let Some(poller) = poller else { return Ok(false) };
+    let answer = this.interests.0.borrow_mut().as_mut().map(|table| table.unwatch(&*poller, fd, direction));
+    match answer {
+        None => Ok(false),
+        Some(Ok(watcher)) => cancel(py, watcher),
+        Some(Err(refused)) => Err(refusal(py, refused)),
+    }
+}
+
+/// The number of a descriptor given as int or as an object with `fileno()`.
+pub fn descriptor(given: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    let py = given.py();
+    let number: i64 = if given.is_instance_of::<pyo3::types::PyInt>() {
+        given.extract()?
+    } else {
+        let invalid = || -> PyErr {
+            match given.repr() {
+                Ok(repr) => PyValueError::new_err(format!("Invalid file object: {repr}")),
+                Err(error) => error,
+            }
+        };
+        let asked = given.call_method0(intern!(py, "fileno")).and_then(|n| n.extract::<i64>());
+        match asked {
+            Ok(number) => number,
+            Err(error)
+                if error.is_instance_of::<PyAttributeError>(py)
+                    || error.is_instance_of::<PyTypeError>(py)
+                    || error.is_instance_of::<PyValueError>(py) =>
+            {
+                return Err(invalid());
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    match RawFd::try_from(number) {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
+    }
+}
+
+fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let Some(transports) = this.transports.get(py) else { return Ok(()) };
+    let fd = if given.is_instance_of::<pyo3::types::PyInt>() { given.clone() } else { descriptor(given)?.into_pyobject(py)?.into_any() };
+    let transport = transports.call_method1(intern!(py, "get"), (fd,))?;
+    if transport.is_none() || transport.call_method0(intern!(py, "is_closing"))?.is_truthy()? {
+        return Ok(());
+    }
+    Err(PyRuntimeError::new_err(format!("File descriptor {} is used by transport {}", given.repr()?, transport.repr()?)))
+}
+
+/// `_add_reader` and `_add_writer`.
+fn add_callback(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, direction: Direction) -> PyResult<Own> {
+    let py = this.py();
+    const SIGNATURE: Signature<2> = Signature::method("_add_reader", [arg("fd"), arg("callback")]);
+    let ([Some(given), Some(callback)], rest) = args.parse_rest(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    this.check_closed()?;
+    let context = slots::copy_current(py)?;
+    let handle = Handle::create(py, callback.clone(), rest, this.any().clone(), context)?;
+    if this.debug.get() {
+        Handle::note_source(&handle)?;
+    }
+    match this.selector.get(py) {
+        None => {
+            let watcher = Watcher { object: handle.any().clone().into(), kind: None };
+            watch(this, descriptor(given)?, direction, watcher, Tenure::Visitor)?;
+        }
+        Some(selector) => register(&selector, given, direction, handle.any())?,
+    }
+    Ok(handle.into_any().into())
+}
+
+/// Registers a handle with a selectors object beside what is there.
+fn register<'py>(
+    selector: &Bound<'py, PyAny>,
+    fd: &Bound<'py, PyAny>,
+    direction: Direction,
+    handle: &Bound<'py, PyAny>,
+) -> PyResult<()> {
+    let py = selector.py();
+    let key = selector.call_method0(intern!(py, "get_map"))?.call_method1(intern!(py, "get"), (fd,))?;
+    let none = || py.None().into_bound(py);
+    let pair = |reader, writer| PyTuple::new(py, [reader, writer]);
+    if key.is_none() {
+        let data = match direction {
+            Direction::Read => pair(handle.clone(), none())?,
+            Direction::Write => pair(none(), handle.clone())?,
+        };
+        return selector.call_method1(intern!(py, "register"), (fd, bit(direction), data)).map(drop);
+    }
+    let mask: i32 = key.getattr(intern!(py, "events"))?.extract()?;
+    let data = key.getattr(intern!(py, "data"))?;
+    let (reader, writer) = (data.get_item(0)?, data.get_item(1)?);
+    let (data, replaced) = match direction {
+        Direction::Read => (pair(handle.clone(), writer)?, reader),
+        Direction::Write => (pair(reader, handle.clone())?, writer),
+    };
+    selector.call_method1(intern!(py, "modify"), (fd, mask | bit(direction), data))?;
+    if !replaced.is_none() {
+        replaced.call_method0(intern!(py, "cancel"))?;
+    }
+    Ok(())
+}
+
+/// `_remove_reader` and `_remove_writer`.
+fn remove_callback(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>, direction: Direction) -> PyResult<bool> {
+    let py = this.py();
+    if this.any().call_method0(intern!(py, "is_closed"))?.is_truthy()? {
+        return Ok(false);
+    }
+    let Some(selector) = this.selector.get(py) else {
+        return unwatch(this, descriptor(given)?, direction);
+    };
+    let key = selector.call_method0(intern!(py, "get_map"))?.call_method1(intern!(py, "get"), (given,))?;
+    if key.is_none() {
+        return Ok(false);
+    }
+    let mask: i32 = key.getattr(intern!(py, "events"))?.extract::<i32>()? & !bit(direction);
+    let data = key.getattr(intern!(py, "data"))?;
+    let (reader, writer) = (data.get_item(0)?, data.get_item(1)?);
+    let none = || py.None().into_bound(py);
+    let (data, removed) = match direction {
+        Direction::Read => ((none(), writer), reader),
+        Direction::Write => ((reader, none()), writer),
+    };
+    if mask == 0 {
+        selector.call_method1(intern!(py, "unregister"), (given,))?;
+    } else {
+        selector.call_method1(intern!(py, "modify"), (given, mask, data))?;
+    }
+    if removed.is_none() {
+        return Ok(false);
+    }
+    removed.call_method0(intern!(py, "cancel"))?;
+    Ok(true)
+}
+
+/// The events of a selectors object become entries.
+fn process_events(this: &Ref<'_, BaseSelectorEventLoop>, events: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    for event in events.try_iter()? {
+        let event = event?;
+        let (key, mask) = (event.get_item(0)?, event.get_item(1)?.extract::<i32>()?);
+        let fd = key.getattr(intern!(py, "fileobj"))?;
+        let data = key.getattr(intern!(py, "data"))?;
+        for (at, direction, remove) in [(0, Direction::Read, "_remove_reader"), (1, Direction::Write, "_remove_writer")] {
+            let handle = data.get_item(at)?;
+            if mask & bit(direction) == 0 || handle.is_none() {
+                continue;
+            }
+            if handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+                this.any().call_method1(remove, (&fd,))?;
+            } else {
+                this.any().call_method1(intern!(py, "_add_callback"), (handle,))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `add_reader` and `add_writer`, for users.
+fn add_public(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, name: &str) -> PyResult<()> {
+    const SIGNATURE: Signature<2> = Signature::method("add_reader", [arg("fd"), arg("callback")]);
+    let ([Some(fd), Some(callback)], rest) = args.parse_rest(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (fd,))?;
+    let mut all = vec![fd.clone(), callback.clone()];
+    all.extend(rest.iter().cloned());
+    this.any().call_method1(name, PyTuple::new(this.py(), all)?).map(drop)
+}
+
+fn remove_public(this: &Ref<'_, BaseSelectorEventLoop>, fd: &Bound<'_, PyAny>, name: &str) -> PyResult<Own> {
+    this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (fd,))?;
+    this.any().call_method1(name, (fd,)).map(Own::new)
+}
+
+pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
+    spec.method(
+        c"add_reader",
+        c"add_reader($self, fd, callback, /, *args)\n--\n\nHave callback(*args) called whenever fd can be read. fd is an int or has fileno();\nRuntimeError if a transport uses it. Not thread-safe.",
+        |this, args| add_public(this, args, "_add_reader"),
+    )
+    .method(
+        c"add_writer",
+        c"add_writer($self, fd, callback, /, *args)\n--\n\nHave callback(*args) called whenever fd can be written; otherwise as add_reader().",
+        |this, args| add_public(this, args, "_add_writer"),
+    )
+    .method1(
+        c"remove_reader",
+        c"remove_reader($self, fd, /)\n--\n\nEnd what add_reader() began; answer whether there was a reader.",
+        |this, fd| remove_public(this, fd, "_remove_reader"),
+    )
+    .method1(
+        c"remove_writer",
+        c"remove_writer($self, fd, /)\n--\n\nEnd what add_writer() began; answer whether there was a writer.",
+        |this, fd| remove_public(this, fd, "_remove_writer"),
+    )
+    .method(c"_add_reader", c"_add_reader($self, fd, callback, /, *args)\n--\n\nadd_reader() without the check; answers the handle.", |this, args| {
+        add_callback(this, args, Direction::Read)
+    })
+    .method(c"_add_writer", c"_add_writer($self, fd, callback, /, *args)\n--\n\nadd_writer() without the check; answers the handle.", |this, args| {
+        add_callback(this, args, Direction::Write)
+    })
+    .method1(c"_remove_reader", c"_remove_reader($self, fd, /)\n--\n\nremove_reader() without the check.", |this, fd| {
+        remove_callback(this, fd, Direction::Read)
+    })
+    .method1(c"_remove_writer", c"_remove_writer($self, fd, /)\n--\n\nremove_writer() without the check.", |this, fd| {
+        remove_callback(this, fd, Direction::Write)
+    })
+    .method1(
+        c"_ensure_fd_no_transport",
+        c"_ensure_fd_no_transport($self, fd, /)\n--\n\nRuntimeError if a transport uses fd.",
+        ensure_no_transport,
+    )
+    .method1(c"_process_events", c"_process_events($self, event_list, /)\n--\n\nTurn the events of a selectors object into entries.", process_events);
+}
