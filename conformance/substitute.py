@@ -4,20 +4,15 @@ Called from a `.pth` line of the run's own temporary environment (supervise.py w
 too: the suite starts child interpreters of its own, and those must not test the stock asyncio.  This file is copied into
 that environment, so it imports nothing of its folder.
 
-The package does the substitution itself, by its public `install()`.  Added here is only what the suite's harness asks for
-and no user does:
-
-- CPython has two implementations of futures and tasks and the suite runs its classes once on each, by the names
-  `_PyTask`/`_CTask`, `_py_*`/`_c_*`.  A package with one implementation answers both with it.
-- `import _asyncio` must work; it answers with the package's own objects.
+The package does the substitution itself, by its public `install()`, `_asyncio` included.  Added here is only what the suite's
+harness asks for and no user does: CPython has two implementations of futures and tasks and the suite runs its classes once on
+each, by the names `_PyTask`/`_CTask`, `_py_*`/`_c_*`.  A package with one implementation answers both with it.
 
 Names are written into the modules' `__dict__`, not by setattr: to the package an assignment on one of its modules means
 that somebody patches it, and the suite would then never test the unpatched path.
 """
 
 import importlib
-import sys
-import types
 
 # module of asyncio -> names of which the stock module keeps a `_py_` and a `_c_` twin.  The twin of `_enter_task` is
 # `_py_enter_task` in tasks, but that of `_get_running_loop` is `_py__get_running_loop` in events.
@@ -45,29 +40,12 @@ def add_twins(modules):
             names.setdefault(f"_c_{stem}", names[name])
 
 
-class Accelerator(types.ModuleType):
-    """Stands for the C module `_asyncio`: every name it has is looked up in the package's modules, when asked for."""
-
-    def __init__(self, modules):
-        super().__init__("_asyncio", "Answers with the objects of the package under test.")
-        self.__dict__["_modules"] = modules
-
-    def __getattr__(self, name):
-        if not name.startswith("__"):
-            for module in self.__dict__["_modules"].values():
-                if name in vars(module):
-                    return vars(module)[name]
-        raise AttributeError(f"module '_asyncio' has no attribute {name!r}")
-
-
 def put(package):
     """Makes `import asyncio` give `package` from here on, in this process."""
     if package == "asyncio":
         return
     importlib.import_module(package).install()
-    modules = {name: importlib.import_module(f"asyncio.{name}") for name in ("events", "futures", "tasks")}
-    add_twins(modules)
-    sys.modules["_asyncio"] = Accelerator(modules)
+    add_twins({name: importlib.import_module(f"asyncio.{name}") for name in ("events", "futures", "tasks")})
 
 
 def check(package):

@@ -164,6 +164,8 @@ def rooms_are_whole():
         if f"tests/test_{room}.py" not in FILES:
             yield f"crates/rasyncio/src/{room}", f"has no test: write tests/test_{room}.py"
     for face in sorted(faces - rooms):
+        if face in ROOMS and "_rasyncio" not in read(f"python/rasyncio/{face}.py"):
+            continue  # names only: constants, or classes shared with the standard library
         yield f"python/rasyncio/{face}.py", f"has no room: write crates/rasyncio/src/{face}.rs"
 
 
