@@ -4,9 +4,9 @@ Called from a `.pth` line of the run's own temporary environment (supervise.py w
 too: the suite starts child interpreters of its own, and those must not test the stock asyncio.  This file is copied into
 that environment, so it imports nothing of its folder.
 
-The package does the substitution itself, by its public `install()`, `_asyncio` included.  Added here is only what the suite's
-harness asks for and no user does: CPython has two implementations of futures and tasks and the suite runs its classes once on
-each, by the names `_PyTask`/`_CTask`, `_py_*`/`_c_*`.  A package with one implementation answers both with it.
+The package does the substitution itself, by its public `install()`, `_asyncio` included.  Added here is only what the
+suite's harness asks for and no user does: CPython has two implementations of futures and tasks and the suite runs its classes
+once on each, by the names `_PyTask`/`_CTask`, `_py_*`/`_c_*`.  A package with one implementation answers both with it.
 
 Names are written into the modules' `__dict__`, not by setattr: to the package an assignment on one of its modules means
 that somebody patches it, and the suite would then never test the unpatched path.
