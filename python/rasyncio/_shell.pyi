@@ -1,0 +1,6 @@
+from collections.abc import Callable
+from typing import TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+def shell(owner: type) -> Callable[[_Function], _Function]: ...
