@@ -92,3 +92,13 @@ pub fn is_exact_coroutine(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: a type check of a live object.
     unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 || Ref::<crate::Coroutine>::cast_exact(object).is_some() }
 }
+
+/// Warns of a resource that was not closed; needs no import, so it works while the interpreter shuts down.
+pub fn resource_warning(source: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
+    let text = std::ffi::CString::new(text.replace('\0', "\\0").replace('%', "%%"))?;
+    // SAFETY: a live object, and a format string without directives.
+    match unsafe { ffi::PyErr_ResourceWarning(source.as_ptr(), 1, text.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(PyErr::fetch(source.py())),
+    }
+}

@@ -9,9 +9,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseEventLoop, own, put};

@@ -11,9 +11,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyRuntimeWarning, PyTimeoutError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use super::{BaseEventLoop, create_future, put};
@@ -56,7 +56,8 @@ fn run_in_executor(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResu
             None => {
                 let keywords = PyDict::new(py);
                 keywords.set_item(intern!(py, "thread_name_prefix"), "asyncio")?;
-                let futures = face(py, "base_events")?.getattr(intern!(py, "concurrent"))?.getattr(intern!(py, "futures"))?;
+                let futures =
+                    face(py, "base_events")?.getattr(intern!(py, "concurrent"))?.getattr(intern!(py, "futures"))?;
                 let executor = futures.getattr(intern!(py, "ThreadPoolExecutor"))?.call((), Some(&keywords))?;
                 this.default_executor.set(executor.clone());
                 executor
@@ -94,10 +95,8 @@ pub(super) fn asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'
 fn first_iteration(this: &Ref<'_, BaseEventLoop>, generator: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     if this.asyncgens_shut_down.get() {
-        let text = format!(
-            "asynchronous generator {} was scheduled after loop.shutdown_asyncgens() call",
-            generator.repr()?
-        );
+        let text =
+            format!("asynchronous generator {} was scheduled after loop.shutdown_asyncgens() call", generator.repr()?);
         let keywords = PyDict::new(py);
         keywords.set_item(intern!(py, "source"), this.any())?;
         let warn = py.import(intern!(py, "warnings"))?.getattr(intern!(py, "warn"))?;
@@ -132,7 +131,8 @@ fn shutdown_asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'py
             }
             let generators = PyTuple::new(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
             set.call_method0(intern!(py, "clear"))?;
-            let closes = generators.iter().map(|g| g.call_method0(intern!(py, "aclose"))).collect::<PyResult<Vec<_>>>()?;
+            let closes =
+                generators.iter().map(|g| g.call_method0(intern!(py, "aclose"))).collect::<PyResult<Vec<_>>>()?;
             let keywords = PyDict::new(py);
             keywords.set_item(intern!(py, "return_exceptions"), true)?;
             let gather = face(py, "tasks")?.getattr(intern!(py, "gather"))?;
@@ -188,7 +188,10 @@ fn shutdown_executor<'py>(this: &Ref<'py, BaseEventLoop>, timeout: Bound<'py, Py
         match result {
             Ok(_) => co.get(thread).call_method0(intern!(py, "join"))?,
             Err(error) if error.is_instance_of::<PyTimeoutError>(py) => {
-                let text = format!("The executor did not finishing joining its threads within {} seconds.", co.get(timeout).str()?);
+                let text = format!(
+                    "The executor did not finishing joining its threads within {} seconds.",
+                    co.get(timeout).str()?
+                );
                 let text = std::ffi::CString::new(text)?;
                 PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
                 let executor = co.get_as::<BaseEventLoop>(event_loop).default_executor.get(py);

@@ -24,9 +24,9 @@ mod schedule;
 
 use std::cell::Cell;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use pyo3::intern;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, class};
 
 use crate::events::LoopCore;
@@ -111,15 +111,11 @@ impl Class for BaseEventLoop {
 
     fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        let keywords = pyo3::types::PyDict::new(py);
-        keywords.set_item(intern!(py, "source"), this.any())?;
-        let text = format!("unclosed event loop {}", this.any().repr()?);
-        let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-        let warned = py.import(intern!(py, "warnings"))?.getattr(intern!(py, "warn"))?.call((text, category), Some(&keywords));
+        let warned = slots::resource_warning(this.any(), &format!("unclosed event loop {}", this.any().repr()?));
         if !this.is_running() {
             this.any().call_method0(intern!(py, "close"))?;
         }
-        warned.map(drop)
+        warned
     }
 
     fn define(spec: &mut Spec<Self>) {

@@ -9,9 +9,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use pyo3::intern;
 use slots::{Ref, Spec};
 
 use super::{BaseEventLoop, own, put};
@@ -41,11 +41,8 @@ fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) ->
     let mut text =
         if message.is_truthy()? { message.str()?.to_string() } else { "Unhandled exception in event loop".to_owned() };
     let exception = get("exception")?;
-    let info = if exception.is_none() {
-        false.into_pyobject(py)?.to_owned().into_any()
-    } else {
-        exc_info(py, &exception)?
-    };
+    let info =
+        if exception.is_none() { false.into_pyobject(py)?.to_owned().into_any() } else { exc_info(py, &exception)? };
     if !context.contains("source_traceback")? {
         if let Some(handle) = this.current_handle.get(py) {
             let stack = handle.getattr(intern!(py, "_source_traceback"))?;
@@ -91,7 +88,9 @@ fn call_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> Py
     let Some(handler) = this.exception_handler.get(py) else {
         return call_default(this, context, "Exception in default exception handler");
     };
-    let result = if py.version_info() >= (3, 12) { call_in_context(this, &handler, context) } else {
+    let result = if py.version_info() >= (3, 12) {
+        call_in_context(this, &handler, context)
+    } else {
         handler.call1((this.any(), context)).map(drop)
     };
     match result {

@@ -16,9 +16,9 @@ use std::ffi::CStr;
 
 use engine::turn::LONGEST_WAIT;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
-use pyo3::intern;
 use slots::{Own, Ref, Signature, Spec, add_function, arg};
 
 use super::schedule::now;
@@ -326,7 +326,8 @@ fn track_origins(this: &Ref<'_, BaseEventLoop>, enabled: bool) -> PyResult<()> {
     match this.origin_depth.take() {
         Some(depth) => set(depth)?,
         None => {
-            this.origin_depth.set(Some(sys.call_method0(intern!(py, "get_coroutine_origin_tracking_depth"))?.extract()?));
+            this.origin_depth
+                .set(Some(sys.call_method0(intern!(py, "get_coroutine_origin_tracking_depth"))?.extract()?));
             set(face(py, "constants")?.getattr(intern!(py, "DEBUG_STACK_DEPTH"))?.extract()?)?
         }
     };
@@ -467,18 +468,28 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
 }
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(module, c"_run_until_complete_cb", c"_run_until_complete_cb(fut)\n--\n\nStop the loop of a future that is done.", |_, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_run_until_complete_cb", [arg("fut")]);
-        match args.parse(&SIGNATURE)? {
-            [Some(future)] => completed(future),
-            _ => Err(PyTypeError::new_err("fut is missing")),
-        }
-    })?;
-    add_function(module, c"_format_handle", c"_format_handle(handle)\n--\n\nHow a handle is written in the log of slow callbacks.", |_, args| {
-        const SIGNATURE: Signature<1> = Signature::function("_format_handle", [arg("handle")]);
-        match args.parse(&SIGNATURE)? {
-            [Some(handle)] => format_handle(handle),
-            _ => Err(PyTypeError::new_err("handle is missing")),
-        }
-    })
+    add_function(
+        module,
+        c"_run_until_complete_cb",
+        c"_run_until_complete_cb(fut)\n--\n\nStop the loop of a future that is done.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_run_until_complete_cb", [arg("fut")]);
+            match args.parse(&SIGNATURE)? {
+                [Some(future)] => completed(future),
+                _ => Err(PyTypeError::new_err("fut is missing")),
+            }
+        },
+    )?;
+    add_function(
+        module,
+        c"_format_handle",
+        c"_format_handle(handle)\n--\n\nHow a handle is written in the log of slow callbacks.",
+        |_, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_format_handle", [arg("handle")]);
+            match args.parse(&SIGNATURE)? {
+                [Some(handle)] => format_handle(handle),
+                _ => Err(PyTypeError::new_err("handle is missing")),
+            }
+        },
+    )
 }

@@ -14,15 +14,15 @@ use std::ffi::CStr;
 use engine::clock::{Clock, Monotonic};
 use engine::inbox::Wake;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt};
-use pyo3::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg, kw_opt};
 
 use super::BaseEventLoop;
 use crate::events::{Entry, Handle, Hook, LoopCore, TimerHandle};
-use crate::futures::given;
 use crate::face;
+use crate::futures::given;
 
 /// The loop's time: its own clock, unless `time` is overridden.
 pub(super) fn now(this: &Ref<'_, LoopCore>) -> PyResult<f64> {
@@ -46,7 +46,10 @@ fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
     let py = callback.py();
     let coroutines = face(py, "coroutines")?;
     if coroutines.call_method1(intern!(py, "iscoroutine"), (callback,))?.is_truthy()?
-        || py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "iscoroutinefunction"), (callback,))?.is_truthy()?
+        || py
+            .import(intern!(py, "inspect"))?
+            .call_method1(intern!(py, "iscoroutinefunction"), (callback,))?
+            .is_truthy()?
     {
         return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
     }
@@ -166,8 +169,7 @@ fn add_timer<'py>(
         check_debug(this, callback, method, true)?;
     }
     let py = this.py();
-    let timer =
-        TimerHandle::create(py, when, callback.clone(), args, this.any().clone(), context(py, given_context)?)?;
+    let timer = TimerHandle::create(py, when, callback.clone(), args, this.any().clone(), context(py, given_context)?)?;
     if this.debug.get() {
         Handle::note_source(timer.base())?;
     }
@@ -232,41 +234,67 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         .method(c"call_later", LATER, call_later)
         .method(c"call_at", AT, call_at)
         .method(c"call_soon_threadsafe", THREADSAFE, call_soon_threadsafe)
-        .method(c"_call_soon", c"_call_soon($self, callback, args, context, /)\n--\n\nPut a new handle in the queue.", |this, args| {
-            match args.positional() {
+        .method(
+            c"_call_soon",
+            c"_call_soon($self, callback, args, context, /)\n--\n\nPut a new handle in the queue.",
+            |this, args| match args.positional() {
                 [callback, args, context] => {
                     let args = args.try_iter()?.collect::<PyResult<Vec<_>>>()?;
                     Ok(call_soon_unchecked(this, callback, &args, Some(context))?.into_any().into()) as PyResult<Own>
                 }
                 _ => Err(PyTypeError::new_err("_call_soon() takes a callback, its arguments and a context")),
-            }
-        })
-        .method(c"_check_callback", c"_check_callback($self, callback, method, /)\n--\n\nDebug mode's check of a callback.", |_, args| {
-            match args.positional() {
+            },
+        )
+        .method(
+            c"_check_callback",
+            c"_check_callback($self, callback, method, /)\n--\n\nDebug mode's check of a callback.",
+            |_, args| match args.positional() {
                 [callback, method] => check_callback(callback, &method.extract::<String>()?),
                 _ => Err(PyTypeError::new_err("_check_callback() takes a callback and a method's name")),
-            }
+            },
+        )
+        .method0(
+            c"_check_thread",
+            c"_check_thread($self, /)\n--\n\nDebug mode's check of the caller's thread.",
+            check_thread,
+        )
+        .method0(c"time", c"time($self, /)\n--\n\nThe loop's clock, in seconds: time.monotonic().", |_| {
+            Ok(Monotonic.now())
         })
-        .method0(c"_check_thread", c"_check_thread($self, /)\n--\n\nDebug mode's check of the caller's thread.", check_thread)
-        .method0(c"time", c"time($self, /)\n--\n\nThe loop's clock, in seconds: time.monotonic().", |_| Ok(Monotonic.now()))
-        .method1(c"_add_callback", c"_add_callback($self, handle, /)\n--\n\nPut a handle in the queue, unless it is cancelled.", |this, handle| {
-            let entry = Entry { object: handle.clone().into(), argument: None, kind: None };
-            if entry.is_cancelled(this.py())? { Ok(()) } else { LoopCore::push(this.base(), entry) }
-        })
-        .method1(c"_add_callback_signalsafe", c"_add_callback_signalsafe($self, handle, /)\n--\n\n_add_callback() for signal handlers: wakes the loop.", |this, handle| {
-            let py = this.py();
-            this.any().call_method1(intern!(py, "_add_callback"), (handle,))?;
-            this.any().call_method0(intern!(py, "_write_to_self")).map(drop)
-        })
-        .method1(c"_timer_handle_cancelled", c"_timer_handle_cancelled($self, handle, /)\n--\n\nCount a cancelled timer.", |this, handle| {
-            match Ref::<TimerHandle>::cast(handle) {
-                Some(timer) => this.note_timer_cancelled(timer),
-                None if handle.getattr(intern!(this.py(), "_scheduled"))?.is_truthy()? => this.count_cancelled_timer(),
-                None => {}
-            }
-            Ok(())
-        })
-        .method0(c"_write_to_self", c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.", |_| {
-            Err::<(), _>(BaseEventLoop::not_implemented("_write_to_self"))
-        });
+        .method1(
+            c"_add_callback",
+            c"_add_callback($self, handle, /)\n--\n\nPut a handle in the queue, unless it is cancelled.",
+            |this, handle| {
+                let entry = Entry { object: handle.clone().into(), argument: None, kind: None };
+                if entry.is_cancelled(this.py())? { Ok(()) } else { LoopCore::push(this.base(), entry) }
+            },
+        )
+        .method1(
+            c"_add_callback_signalsafe",
+            c"_add_callback_signalsafe($self, handle, /)\n--\n\n_add_callback() for signal handlers: wakes the loop.",
+            |this, handle| {
+                let py = this.py();
+                this.any().call_method1(intern!(py, "_add_callback"), (handle,))?;
+                this.any().call_method0(intern!(py, "_write_to_self")).map(drop)
+            },
+        )
+        .method1(
+            c"_timer_handle_cancelled",
+            c"_timer_handle_cancelled($self, handle, /)\n--\n\nCount a cancelled timer.",
+            |this, handle| {
+                match Ref::<TimerHandle>::cast(handle) {
+                    Some(timer) => this.note_timer_cancelled(timer),
+                    None if handle.getattr(intern!(this.py(), "_scheduled"))?.is_truthy()? => {
+                        this.count_cancelled_timer()
+                    }
+                    None => {}
+                }
+                Ok(())
+            },
+        )
+        .method0(
+            c"_write_to_self",
+            c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.",
+            |_| Err::<(), _>(BaseEventLoop::not_implemented("_write_to_self")),
+        );
 }

@@ -22,9 +22,9 @@ use engine::interest::Interests;
 use engine::sys::{Events, Interest, Poller, Registrar, Waker};
 use engine::turn::Courtesy;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use pyo3::intern;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Visit, Visitor, class, opt};
 
 use self::watch::Watcher;
@@ -64,7 +64,7 @@ class! {
         /// The selectors object, if there is one.
         selector: Slot,
         transports: Slot,
-        /// How often signals may be looked for without asking the interpreter for pending calls.
+        /// Turns since signals were last looked for.
         quiet_turns: Cell<u32>,
     }
 }
@@ -125,8 +125,9 @@ impl BaseSelectorEventLoop {
         if this.selector.is_set() || this.poller.borrow().is_none() {
             return Ok(this.selector.get(py));
         }
-        let selector =
-            face(py, "selector_events")?.getattr(intern!(py, "selectors"))?.call_method0(intern!(py, "DefaultSelector"))?;
+        let selector = face(py, "selector_events")?
+            .getattr(intern!(py, "selectors"))?
+            .call_method0(intern!(py, "DefaultSelector"))?;
         let table = this.interests.0.borrow_mut().take();
         let mut registrations = Vec::new();
         if let Some(table) = &table {
@@ -229,9 +230,11 @@ impl Class for BaseSelectorEventLoop {
             let [selector] = args.parse(&SIGNATURE)?;
             BaseSelectorEventLoop::initialize(this, selector.filter(|s| !s.is_none()))
         })
-        .method0(c"close", c"close($self, /)\n--\n\nClose the loop, its poller and its waker. It must not be running.", |this| {
-            BaseSelectorEventLoop::close(this)
-        })
+        .method0(
+            c"close",
+            c"close($self, /)\n--\n\nClose the loop, its poller and its waker. It must not be running.",
+            |this| BaseSelectorEventLoop::close(this),
+        )
         .method0(c"_make_self_pipe", c"_make_self_pipe($self, /)\n--\n\nMake what wakes the loop.", |this| {
             BaseSelectorEventLoop::make_waker(this)
         })
@@ -245,10 +248,14 @@ impl Class for BaseSelectorEventLoop {
                 None => Ok(()),
             }
         })
-        .method0(c"_write_to_self", c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.", |this| {
-            this.wake();
-            Ok(())
-        })
+        .method0(
+            c"_write_to_self",
+            c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.",
+            |this| {
+                this.wake();
+                Ok(())
+            },
+        )
         .get_set(
             c"_selector",
             c"The selectors object that the loop waits on; made when it is first looked at.",

@@ -4,7 +4,8 @@
 //! `base_events::run` shares.
 //!
 //! The GIL is kept for a mere look and lent for a wait, or when somebody has a claim on it (see `engine::turn`). Signals are
-//! looked for each turn, so that a handler set in Python runs, and Ctrl-C raises, however little Python a turn runs.
+//! looked for after every look at the poller and every few turns without one, so that a handler set in Python runs, and
+//! Ctrl-C raises, however little Python the turns run.
 //!
 //! Nothing is borrowed while the poller waits or an entry is pushed.
 
@@ -19,6 +20,9 @@ use super::{BaseSelectorEventLoop, WAKER_TOKEN, watch};
 use crate::base_events::{BaseEventLoop, run};
 use crate::events::{Entry, Handle, Hook, LoopCore};
 use crate::exceptions;
+
+/// Turns without a look at the poller between two looks for signals. A turn that runs Python code looks for them there.
+const SIGNALS_EVERY: u32 = 32;
 
 /// One turn.
 pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
@@ -63,7 +67,11 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         }
         waited?;
     }
-    py.check_signals()?;
+    let quiet = if looked.wait == Wait::Skip { this.quiet_turns.get() + 1 } else { SIGNALS_EVERY };
+    this.quiet_turns.set(quiet % SIGNALS_EVERY);
+    if quiet >= SIGNALS_EVERY {
+        py.check_signals()?;
+    }
     if !core.inbox.is_empty() {
         LoopCore::drain_inbox(core)?;
     }

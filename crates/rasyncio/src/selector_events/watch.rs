@@ -18,9 +18,9 @@ use std::os::fd::RawFd;
 
 use engine::interest::{Direction, Refused, Tenure};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use pyo3::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::BaseSelectorEventLoop;
@@ -45,12 +45,22 @@ fn bit(direction: Direction) -> i32 {
 }
 
 /// Has `object` run, as its kind says, whenever `fd` can be read.
-pub fn add_reader<'py>(core: &Ref<'py, LoopCore>, fd: RawFd, object: Bound<'py, PyAny>, kind: &'static Kind) -> PyResult<()> {
+pub fn add_reader<'py>(
+    core: &Ref<'py, LoopCore>,
+    fd: RawFd,
+    object: Bound<'py, PyAny>,
+    kind: &'static Kind,
+) -> PyResult<()> {
     add(core, fd, Direction::Read, object, kind, Tenure::Visitor)
 }
 
 /// Has `object` run, as its kind says, whenever `fd` can be written.
-pub fn add_writer<'py>(core: &Ref<'py, LoopCore>, fd: RawFd, object: Bound<'py, PyAny>, kind: &'static Kind) -> PyResult<()> {
+pub fn add_writer<'py>(
+    core: &Ref<'py, LoopCore>,
+    fd: RawFd,
+    object: Bound<'py, PyAny>,
+    kind: &'static Kind,
+) -> PyResult<()> {
     add(core, fd, Direction::Write, object, kind, Tenure::Visitor)
 }
 
@@ -161,7 +171,8 @@ fn watch(
     let py = this.py();
     let poller = this.poller.borrow().clone();
     let Some(poller) = poller else { return Err(PyRuntimeError::new_err("Event loop is closed")) };
-    let answer = this.interests.0.borrow_mut().as_mut().map(|table| table.watch(&*poller, fd, direction, watcher, tenure));
+    let answer =
+        this.interests.0.borrow_mut().as_mut().map(|table| table.watch(&*poller, fd, direction, watcher, tenure));
     match answer {
         None => Err(PyRuntimeError::new_err("Event loop is closed")),
         Some(Ok(released)) => {
@@ -231,12 +242,20 @@ pub fn descriptor(given: &Bound<'_, PyAny>) -> PyResult<RawFd> {
 fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     let Some(transports) = this.transports.get(py) else { return Ok(()) };
-    let fd = if given.is_instance_of::<pyo3::types::PyInt>() { given.clone() } else { descriptor(given)?.into_pyobject(py)?.into_any() };
+    let fd = if given.is_instance_of::<pyo3::types::PyInt>() {
+        given.clone()
+    } else {
+        descriptor(given)?.into_pyobject(py)?.into_any()
+    };
     let transport = transports.call_method1(intern!(py, "get"), (fd,))?;
     if transport.is_none() || transport.call_method0(intern!(py, "is_closing"))?.is_truthy()? {
         return Ok(());
     }
-    Err(PyRuntimeError::new_err(format!("File descriptor {} is used by transport {}", given.repr()?, transport.repr()?)))
+    Err(PyRuntimeError::new_err(format!(
+        "File descriptor {} is used by transport {}",
+        given.repr()?,
+        transport.repr()?
+    )))
 }
 
 /// `_add_reader` and `_add_writer`.
@@ -295,7 +314,11 @@ fn register<'py>(
 }
 
 /// `_remove_reader` and `_remove_writer`.
-fn remove_callback(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>, direction: Direction) -> PyResult<bool> {
+fn remove_callback(
+    this: &Ref<'_, BaseSelectorEventLoop>,
+    given: &Bound<'_, PyAny>,
+    direction: Direction,
+) -> PyResult<bool> {
     let py = this.py();
     if this.any().call_method0(intern!(py, "is_closed"))?.is_truthy()? {
         return Ok(false);
@@ -335,7 +358,8 @@ fn process_events(this: &Ref<'_, BaseSelectorEventLoop>, events: &Bound<'_, PyAn
         let (key, mask) = (event.get_item(0)?, event.get_item(1)?.extract::<i32>()?);
         let fd = key.getattr(intern!(py, "fileobj"))?;
         let data = key.getattr(intern!(py, "data"))?;
-        for (at, direction, remove) in [(0, Direction::Read, "_remove_reader"), (1, Direction::Write, "_remove_writer")] {
+        for (at, direction, remove) in [(0, Direction::Read, "_remove_reader"), (1, Direction::Write, "_remove_writer")]
+        {
             let handle = data.get_item(at)?;
             if mask & bit(direction) == 0 || handle.is_none() {
                 continue;
