@@ -389,14 +389,18 @@ unsafe extern "C" fn finalize<T: Native>(object: *mut ffi::PyObject) {
 /// How deep deallocations nest before they queue.
 const DEPTH: u32 = 40;
 
+/// Deallocations that wait until the outermost one is through. One for the process, not for a thread: a look at thread-local
+/// state would cost more than all the rest here. Another thread may run in the middle of a deallocation, when a weak
+/// reference's callback lets it; then both count as nested, and what one queues the other may bury.
 struct Trashcan {
     depth: Cell<u32>,
     waiting: UnsafeCell<Vec<(*mut ffi::PyObject, ffi::destructor)>>,
 }
 
-thread_local! {
-    static TRASHCAN: Trashcan = const { Trashcan { depth: Cell::new(0), waiting: UnsafeCell::new(Vec::new()) } };
-}
+// SAFETY: every access is made under the GIL; the module refuses free-threaded interpreters and sub-interpreters.
+unsafe impl Sync for Trashcan {}
+
+static TRASHCAN: Trashcan = Trashcan { depth: Cell::new(0), waiting: UnsafeCell::new(Vec::new()) };
 
 /// # Safety
 /// A `destructor` of `T`'s type, or called by a derived type's: the object has no references left.
@@ -410,31 +414,23 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
         (*own).data.retire();
         ffi::PyObject_GC_UnTrack(object.cast());
     }
-    let queued = TRASHCAN.try_with(|can| {
-        let depth = can.depth.get();
-        if depth >= DEPTH {
-            // SAFETY: the vector is only touched here and below, under the GIL, on this thread, never across a call.
-            unsafe { (*can.waiting.get()).push((object, bury::<T>)) };
-            return true;
-        }
-        can.depth.set(depth + 1);
-        false
-    });
-    if queued == Ok(true) {
+    let depth = TRASHCAN.depth.get();
+    if depth >= DEPTH {
+        // SAFETY: under the GIL; no reference into the vector outlives the statement.
+        unsafe { (*TRASHCAN.waiting.get()).push((object, bury::<T>)) };
         return;
     }
+    TRASHCAN.depth.set(depth + 1);
     // SAFETY: untracked and unreferenced; nobody else can reach the object.
     unsafe { bury::<T>(object) };
-    let _ = TRASHCAN.try_with(|can| {
-        if can.depth.get() == 1 {
-            // SAFETY: as above; the element is out of the vector before its destructor runs.
-            while let Some((object, bury)) = unsafe { (*can.waiting.get()).pop() } {
-                // SAFETY: queued by `dealloc` of its own type, untracked and unreferenced.
-                unsafe { bury(object) };
-            }
+    if TRASHCAN.depth.get() == 1 {
+        // SAFETY: as above; the element is out of the vector before its destructor runs.
+        while let Some((object, bury)) = unsafe { (*TRASHCAN.waiting.get()).pop() } {
+            // SAFETY: queued by `dealloc` of its own type, untracked and unreferenced.
+            unsafe { bury(object) };
         }
-        can.depth.set(can.depth.get() - 1);
-    });
+    }
+    TRASHCAN.depth.set(TRASHCAN.depth.get() - 1);
 }
 
 /// The second half of `dealloc`.
