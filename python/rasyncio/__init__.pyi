@@ -1,3 +1,4 @@
+# ruff: noqa: F403
 from .base_events import *
 from .coroutines import *
 from .events import *

@@ -1,0 +1,192 @@
+"""`rasyncio.install()`: asyncio's names give rasyncio, in this process and, for `python -m rasyncio`, in its children."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def child(code, *arguments, **environment):
+    command = [sys.executable, *arguments, *(["-c", code] if code else [])]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def test_import_asyncio_gives_rasyncio():
+    child("""import rasyncio, sys
+rasyncio.install()
+import asyncio
+assert asyncio is rasyncio is sys.modules["asyncio"]
+import asyncio.exceptions, asyncio.log, asyncio.constants
+from asyncio.transports import Transport
+from asyncio import CancelledError, protocols
+assert asyncio.exceptions is rasyncio.exceptions is sys.modules["asyncio.exceptions"]
+assert asyncio.log is rasyncio.log and asyncio.constants is rasyncio.constants
+assert Transport is rasyncio.Transport and protocols is rasyncio.protocols
+assert not [name for name in sys.modules if name.startswith("asyncio.") and "rasyncio" not in sys.modules[name].__name__]""")
+
+
+def test_each_face_is_the_same_module_under_both_names():
+    child("""import rasyncio, importlib, pathlib, sys
+rasyncio.install()
+for file in pathlib.Path(rasyncio.__file__).parent.glob("[a-z]*.py"):
+    theirs = importlib.import_module(f"asyncio.{file.stem}")
+    assert theirs is importlib.import_module(f"rasyncio.{file.stem}"), file
+    assert theirs.__spec__.name == f"rasyncio.{file.stem}", theirs.__spec__
+assert rasyncio.__spec__.name == "rasyncio" """)
+
+
+def test_a_face_imported_after_installing_is_not_loaded_twice():
+    child("""import rasyncio, sys
+rasyncio.install()
+assert "rasyncio.constants" not in sys.modules
+import asyncio.constants
+assert asyncio.constants is sys.modules["rasyncio.constants"] is rasyncio.constants""")
+
+
+@pytest.mark.parametrize("name", ["sslproto", "windows_events", "windows_utils"])
+def test_what_is_not_built_is_a_plain_import_error(name):
+    assert (
+        child(f"""import rasyncio, sys
+rasyncio.install()
+try:
+    import asyncio.{name}
+except ModuleNotFoundError as error:
+    print(error, error.name)
+assert not hasattr(rasyncio, {name!r})
+assert "asyncio.{name}" not in sys.modules""")
+        == f"rasyncio has no asyncio.{name} yet asyncio.{name}\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "_install", "_stdlib", "__main__"])
+def test_other_names_do_not_exist(name):
+    assert (
+        child(f"""import rasyncio
+rasyncio.install()
+try:
+    import asyncio.{name}
+except ModuleNotFoundError as error:
+    print(error)""")
+        == f"No module named 'asyncio.{name}'\n"
+    )
+
+
+def test_installing_twice_changes_nothing():
+    child("""import rasyncio, sys
+rasyncio.install()
+before = dict(sys.modules), list(sys.meta_path)
+rasyncio.install()
+assert before == (dict(sys.modules), list(sys.meta_path))""")
+
+
+def test_earlier_importers_keep_theirs():
+    child("""import asyncio as theirs, asyncio.queues, sys
+import rasyncio
+rasyncio.install()
+import asyncio
+assert asyncio is rasyncio is not theirs
+assert theirs.queues.__name__ == "asyncio.queues"
+from asyncio import exceptions
+assert exceptions is rasyncio.exceptions
+assert all("rasyncio" in sys.modules[name].__name__ for name in sys.modules if name.partition(".")[0] == "asyncio")
+assert theirs.CancelledError is rasyncio.CancelledError
+async def five(): return 5
+assert theirs.run(five()) == 5""")
+
+
+def test_asyncio_forgotten_and_imported_again_is_rasyncio():
+    child("""import rasyncio, sys
+rasyncio.install()
+for name in [name for name in sys.modules if name.partition(".")[0] in ("asyncio", "_asyncio")]:
+    del sys.modules[name]
+import asyncio, asyncio.exceptions, _asyncio
+assert asyncio is rasyncio and asyncio.exceptions is rasyncio.exceptions
+assert type(_asyncio).__module__ == "rasyncio._install" """)
+
+
+def test_the_native_half_answers_with_our_objects():
+    child("""import rasyncio
+rasyncio.install()
+import _asyncio, rasyncio.futures, rasyncio.tasks, rasyncio.events
+assert _asyncio.Future is rasyncio.Future and _asyncio.Task is rasyncio.Task
+from _asyncio import get_running_loop, _enter_task, current_task
+assert get_running_loop is rasyncio.get_running_loop
+assert _enter_task is rasyncio.tasks._enter_task
+assert not hasattr(_asyncio, "no_such_name")""")
+
+
+def test_exceptions_are_pickled_by_the_name_of_asyncio():
+    child("""import rasyncio, pickle, sys
+rasyncio.install()
+data = pickle.dumps(rasyncio.CancelledError("why"))
+assert b"asyncio.exceptions" in data
+assert pickle.loads(data).args == ("why",)""")
+
+
+def test_unittest_runs_async_cases_on_rasyncio():
+    assert (
+        child(
+            """import rasyncio
+rasyncio.install()
+import unittest
+class Case(unittest.IsolatedAsyncioTestCase):
+    async def test(self):
+        import asyncio
+        self.assertIs(asyncio, rasyncio)
+        self.assertIsInstance(asyncio.current_task(), rasyncio.Task)
+result = unittest.TextTestRunner(stream=open("/dev/null", "w")).run(unittest.defaultTestLoader.loadTestsFromTestCase(Case))
+print(result.testsRun, result.wasSuccessful())""",
+            "-W",
+            "ignore::ResourceWarning",
+        )
+        == "1 True\n"
+    )
+
+
+SPAWNING = """
+import asyncio, multiprocessing, sys
+
+def tell(queue):
+    import asyncio as inner
+    queue.put((asyncio.__name__, inner.__name__, __name__))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    queue = context.Queue()
+    process = context.Process(target=tell, args=(queue,))
+    process.start()
+    print(*queue.get())
+    process.join()
+    raise SystemExit(process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("launcher, expected", [(["-m", "rasyncio"], "rasyncio"), ([], "asyncio")])
+def test_children_of_multiprocessing_are_on_rasyncio_too(tmp_path, method, launcher, expected):
+    program = tmp_path / "spawning.py"
+    program.write_text(SPAWNING)
+    assert child("", *launcher, str(program), method) == f"{expected} {expected} __mp_main__\n"
+
+
+def test_a_child_process_is_on_rasyncio_unless_the_variable_is_taken_away():
+    code = "import asyncio; print(asyncio.__name__)"
+    assert child(
+        f"""import os, subprocess, sys
+print(subprocess.check_output([sys.executable, "-c", {code!r}], text=True), end="")
+del os.environ["RASYNCIO_INSTALL"]
+print(subprocess.check_output([sys.executable, "-c", {code!r}], text=True), end="")""",
+        "-m",
+        "rasyncio",
+    ) == ("rasyncio\nasyncio\n")
+
+
+def test_install_in_a_program_is_for_its_process_alone():
+    assert child("""import rasyncio, subprocess, sys
+rasyncio.install()
+print(subprocess.check_output([sys.executable, "-c", "import asyncio; print(asyncio.__name__)"], text=True))""").strip() == (
+        "asyncio"
+    )
