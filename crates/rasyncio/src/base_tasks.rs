@@ -124,13 +124,13 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |_, args| {
             const SIGNATURE: Signature<1> = Signature::function("_task_repr_info", [arg("task")]);
             let [task] = args.parse(&SIGNATURE)?;
-            task.map(|task| Ok(Own::new(repr_info(&task)?.into_any()))).transpose()
+            task.map(|task| Ok(Own::new(repr_info(task)?.into_any()))).transpose()
         },
     )?;
     add_function(module, c"_task_repr", c"_task_repr(task)\n--\n\nThe repr of a task.", |_, args| {
         const SIGNATURE: Signature<1> = Signature::function("_task_repr", [arg("task")]);
         let [task] = args.parse(&SIGNATURE)?;
-        task.map(|task| task_repr(&task)).transpose()
+        task.map(|task| task_repr(task)).transpose()
     })?;
     add_function(
         module,
@@ -151,7 +151,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             const SIGNATURE: Signature<3> =
                 Signature::function("_task_print_stack", [arg("task"), arg("limit"), arg("file")]);
             match args.parse(&SIGNATURE)? {
-                [Some(task), Some(limit), Some(file)] => print_stack(task, &limit, &file),
+                [Some(task), Some(limit), Some(file)] => print_stack(task, limit, file),
                 _ => Ok(()),
             }
         },

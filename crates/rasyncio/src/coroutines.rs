@@ -100,7 +100,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |_, args| {
             const SIGNATURE: Signature<1> = Signature::function("iscoroutine", [arg("obj")]);
             let [object] = args.parse(&SIGNATURE)?;
-            object.map_or(Ok(false), |o| is_coroutine(&o))
+            object.map_or(Ok(false), |o| is_coroutine(o))
         },
     )?;
     add_function(
@@ -116,7 +116,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |_, args| {
             const SIGNATURE: Signature<1> = Signature::function("_format_coroutine", [arg("coro")]);
             let [coroutine] = args.parse(&SIGNATURE)?;
-            coroutine.map(|c| format_coroutine(&c)).transpose()
+            coroutine.map(|c| format_coroutine(c)).transpose()
         },
     )
 }

@@ -142,7 +142,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             const SIGNATURE: Signature<1> = Signature::function("_get_function_source", [arg("func")]);
             let [function] = args.parse(&SIGNATURE)?;
             let Some(function) = function else { return Ok(None) };
-            match function_source(&function)? {
+            match function_source(function)? {
                 Some((file, line)) => Ok(Some(Own::new(PyTuple::new(py, [file, line])?.into_any()))),
                 None => Ok(None),
             }
@@ -157,7 +157,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 Signature::function("_format_callback_source", [arg("func"), arg("args"), kw_opt("debug")]);
             let [Some(function), Some(arguments), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
             let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
-            callback_source(function, &arguments, debug)
+            callback_source(function, arguments, debug)
         },
     )?;
     add_function(module, c"_format_callback", c"_format_callback(func, args, kwargs, *, debug=False, suffix='')\n--\n\nThe text for a callback without its place.", |_, args| {
@@ -170,7 +170,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         };
         let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
         let suffix = suffix.map_or(Ok(String::new()), |s| s.extract())?;
-        format_callback(function, &arguments, &keywords, debug, suffix)
+        format_callback(function, arguments, keywords, debug, suffix)
     })?;
     add_function(
         module,
@@ -181,7 +181,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 Signature::function("_format_args_and_kwargs", [arg("args"), arg("kwargs"), kw_opt("debug")]);
             let [Some(arguments), Some(keywords), debug] = args.parse(&SIGNATURE)? else { return Ok(String::new()) };
             let debug = debug.map_or(Ok(false), |d| d.is_truthy())?;
-            format_arguments(arguments, &keywords, debug)
+            format_arguments(arguments, keywords, debug)
         },
     )?;
     add_function(

@@ -84,6 +84,8 @@ pub struct Args<'a, 'py> {
     names: Option<&'a Bound<'py, PyTuple>>,
 }
 
+type EachKeyword<'f, 'a, 'py> = dyn FnMut(&Bound<'py, PyAny>, &'a Bound<'py, PyAny>) -> PyResult<()> + 'f;
+
 /// The values of a parsed call, one place for each parameter.
 pub type Parsed<'a, 'py, const N: usize> = [Option<&'a Bound<'py, PyAny>>; N];
 
@@ -115,10 +117,7 @@ impl<'a, 'py> Args<'a, 'py> {
         !self.named.is_empty()
     }
 
-    fn each_keyword(
-        &self,
-        f: &mut dyn FnMut(&Bound<'py, PyAny>, &'a Bound<'py, PyAny>) -> PyResult<()>,
-    ) -> PyResult<()> {
+    fn each_keyword(&self, f: &mut EachKeyword<'_, 'a, 'py>) -> PyResult<()> {
         let Some(names) = self.names else { return Ok(()) };
         for (name, value) in names.iter_borrowed().zip(self.named) {
             f(&name, value)?;

@@ -141,7 +141,7 @@ pub fn thrown<'py>(args: &Args<'_, 'py>) -> PyResult<PyErr> {
         }
         match value {
             None => PyErr::from_value(class.call0()?),
-            Some(value) if value.is_instance(&class)? => PyErr::from_value(value.clone()),
+            Some(value) if value.is_instance(class)? => PyErr::from_value(value.clone()),
             Some(value) => match value.cast::<PyTuple>() {
                 Ok(tuple) => PyErr::from_value(class.call1(tuple.to_owned())?),
                 Err(_) => PyErr::from_value(class.call1((value,))?),

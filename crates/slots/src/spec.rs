@@ -11,8 +11,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -77,9 +76,9 @@ answer_by_conversion!(f64, i32, i64, u32, u64, usize, String, &'static str);
 #[inline]
 fn conjure<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0, "a native function must not capture anything") };
-    // SAFETY: no bytes to initialise; inhabited and duplicable as the module header argues: every caller is a
+    // SAFETY: a value without size has no bytes to read; inhabited and duplicable as the module header argues: every caller is a
     // trampoline instantiated by a method below that received a value of `F`.
-    unsafe { MaybeUninit::<F>::uninit().assume_init() }
+    unsafe { NonNull::<F>::dangling().read() }
 }
 
 /// The growing description of a class.

@@ -463,7 +463,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
             c"_timer_cancelled_count",
             c"",
             |this| Ok(this.cancelled_timers()),
-            |this, value| value.map_or(Ok(()), |v| v.extract().map(|n| this.set_cancelled_in_list(n)).map_err(Into::into)),
+            |this, value| value.map_or(Ok(()), |v| v.extract().map(|n| this.set_cancelled_in_list(n))),
         );
 }
 

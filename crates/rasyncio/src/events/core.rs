@@ -522,14 +522,16 @@ impl Class for LoopCore {
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
-        spec.on_set_attribute(|this, name, value| LoopCore::note_attribute(this, name, value))
+        spec.on_set_attribute(LoopCore::note_attribute)
             .get_set(
                 c"_ready",
                 c"The handles that the next turn runs; a deque.",
                 |this| Ok(Own::new(LoopCore::expose_ready(this)?)),
                 |this, value| {
                     LoopCore::expose_ready(this)?;
-                    value.map(|v| this.ready_deque.set(v.clone()));
+                    if let Some(v) = value {
+                        this.ready_deque.set(v.clone())
+                    }
                     Ok(())
                 },
             )
@@ -539,7 +541,9 @@ impl Class for LoopCore {
                 |this| Ok(Own::new(LoopCore::expose_scheduled(this)?)),
                 |this, value| {
                     LoopCore::expose_scheduled(this)?;
-                    value.map(|v| this.scheduled_list.set(v.clone()));
+                    if let Some(v) = value {
+                        this.scheduled_list.set(v.clone())
+                    }
                     Ok(())
                 },
             )
@@ -578,11 +582,7 @@ impl Class for LoopCore {
                 c"_clock_resolution",
                 c"",
                 |this| Ok(this.clock_resolution.get()),
-                |this, value| {
-                    value.map_or(Ok(()), |v| {
-                        v.extract::<f64>().map(|v| this.clock_resolution.set(v)).map_err(Into::into)
-                    })
-                },
+                |this, value| value.map_or(Ok(()), |v| v.extract::<f64>().map(|v| this.clock_resolution.set(v))),
             );
     }
 }

@@ -92,7 +92,7 @@ impl Handle {
             }
             many => {
                 let py = many[0].py();
-                handle.first.set(PyTuple::new(py, many.iter().map(|a| a.clone()))?.into_any());
+                handle.first.set(PyTuple::new(py, many.iter().cloned())?.into_any());
                 handle.count.set(Count::Tuple);
             }
         }
@@ -130,7 +130,7 @@ impl Handle {
             Some(context) if !context.is_none() => context.clone(),
             _ => slots::copy_current(py)?,
         });
-        if debug_of(&event_loop)? {
+        if debug_of(event_loop)? {
             Handle::note_source(this)?;
         }
         Ok(())
@@ -274,7 +274,7 @@ impl Class for Handle {
             .method0(
                 c"cancel",
                 c"cancel($self, /)\n--\n\nKeep the callback from running. Cancelling twice does nothing more.",
-                |this| Handle::cancel(this),
+                Handle::cancel,
             )
             .method0(c"cancelled", c"cancelled($self, /)\n--\n\nWhether the handle was cancelled.", |this| {
                 Ok(this.cancelled.get())
@@ -284,11 +284,11 @@ impl Class for Handle {
                 c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in.",
                 |this| Ok(this.context.get(this.py()).map(Own::new)),
             )
-            .method0(c"_run", c"_run($self, /)\n--\n\nRun the callback; the loop calls this.", |this| Handle::run(this))
+            .method0(c"_run", c"_run($self, /)\n--\n\nRun the callback; the loop calls this.", Handle::run)
             .method0(c"_repr_info", c"_repr_info($self, /)\n--\n\nThe parts of the repr.", |this| {
                 Ok(Own::new(Handle::repr_info(this)?.into_any()))
             })
-            .repr(|this| Handle::repr_text(this))
+            .repr(Handle::repr_text)
             .get_set(
                 c"_callback",
                 c"",
@@ -429,13 +429,13 @@ impl Class for TimerHandle {
             let [when, callback, arguments, event_loop, context] = args.parse(&INIT)?;
             Handle::init(this.base(), [callback, arguments, event_loop, context])?;
             this.scheduled.set(false);
-            when.map_or(Ok(()), |when| TimerHandle::set_when(this, &when))
+            when.map_or(Ok(()), |when| TimerHandle::set_when(this, when))
         }
         spec.init(init)
             .method0(
                 c"cancel",
                 c"cancel($self, /)\n--\n\nKeep the callback from running. Cancelling twice does nothing more.",
-                |this| TimerHandle::cancel(this),
+                TimerHandle::cancel,
             )
             .method0(
                 c"when",

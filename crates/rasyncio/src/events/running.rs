@@ -67,7 +67,7 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |py, args| {
             const SIGNATURE: Signature<1> = Signature::function("_set_running_loop", [pos("loop")]);
             let [event_loop] = args.parse(&SIGNATURE)?;
-            set_running_loop(py, event_loop.filter(|l| !l.is_none()).map(|l| l.clone()));
+            set_running_loop(py, event_loop.filter(|l| !l.is_none()).cloned());
             Ok(())
         },
     )?;

@@ -439,15 +439,11 @@ impl Future {
     /// `_callbacks`: None, or a list of (callback, context).
     pub fn callbacks<'py>(this: &Ref<'py, Future>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = this.py();
-        let pairs: Vec<(Bound<'_, PyAny>, Option<Bound<'_, PyAny>>, Option<&'static Kind>)> = this
-            .waiters
-            .borrow()
-            .iter()
-            .map(|waiter| match waiter {
-                Waiter::Call { callback, context } => (callback.bind(py).clone(), Some(context.bind(py).clone()), None),
-                Waiter::Native { object, kind } => (object.bind(py).clone(), None, Some(*kind)),
-            })
-            .collect();
+        let pair = |waiter: &Waiter| match waiter {
+            Waiter::Call { callback, context } => (callback.bind(py).clone(), Some(context.bind(py).clone()), None),
+            Waiter::Native { object, kind } => (object.bind(py).clone(), None, Some(*kind)),
+        };
+        let pairs: Vec<_> = this.waiters.borrow().iter().map(pair).collect();
         if pairs.is_empty() {
             return Ok(None);
         }

@@ -233,7 +233,7 @@ impl Class for BaseSelectorEventLoop {
         .method0(
             c"close",
             c"close($self, /)\n--\n\nClose the loop, its poller and its waker. It must not be running.",
-            |this| BaseSelectorEventLoop::close(this),
+            BaseSelectorEventLoop::close,
         )
         .method0(c"_make_self_pipe", c"_make_self_pipe($self, /)\n--\n\nMake what wakes the loop.", |this| {
             BaseSelectorEventLoop::make_waker(this)
@@ -274,7 +274,9 @@ impl Class for BaseSelectorEventLoop {
             c"",
             |this| Ok(Own::new(BaseSelectorEventLoop::transports(this)?)),
             |this, value| {
-                value.map(|v| this.transports.set(v.clone()));
+                if let Some(v) = value {
+                    this.transports.set(v.clone())
+                }
                 Ok(())
             },
         );

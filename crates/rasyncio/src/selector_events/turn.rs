@@ -98,7 +98,7 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan) -> PyResult<()> {
             LoopCore::push(super::core(this), Entry { object: watcher.object, argument: None, kind: watcher.kind })?;
         }
     }
-    let mut events = this.events.borrow_mut().take().unwrap_or_else(Events::new);
+    let mut events = this.events.borrow_mut().take().unwrap_or_default();
     let timeout = looked.wait.timeout();
     let waited = match looked.gil {
         Gil::Keep => poller.wait(timeout, &mut events),
