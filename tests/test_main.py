@@ -268,6 +268,12 @@ class Terminal:
         self.until("\n")  # the echo
 
     def close(self):
+        """Reads to the end; the exit status."""
+        try:
+            while os.read(self.fd, 4096):
+                pass
+        except OSError:
+            pass  # Linux's word for the end of a terminal
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

@@ -71,7 +71,8 @@ def install():
     """Makes every later `import asyncio`, and of its submodules, give rasyncio in this process.
 
     A second call changes nothing.  If the standard library's asyncio has been imported before, its importers keep it, and
-    share the running loop and the current task with rasyncio; imports after the call give rasyncio.
+    share the running loop and the current task with rasyncio; imports after the call give rasyncio, those inside of
+    asyncio's functions too, so that a policy it makes from then on is rasyncio's.
     """
     if not any(isinstance(finder, Replacement) for finder in sys.meta_path):
         sys.meta_path.insert(0, Replacement())

@@ -113,12 +113,12 @@ class Handover:
         if name in self.shared.modules and at_home(path):
             spec = self.ask_others(name, path)
             if spec is not None:
-                spec.loader = Kept(self.shared.modules[name])
+                spec.loader = Kept(spec.loader, self.shared.modules[name])
             return spec
         if name == "asyncio" or (name in self.shared.classes and at_home(path)):
             spec = self.ask_others(name, path)
             if spec is not None and at_home(spec.submodule_search_locations if path is None else path):
-                spec.loader = AfterExecution(spec.loader, self.shared)
+                spec.loader = AfterExecution(spec.loader, self.shared.executed)
             return spec
         return None
 
@@ -130,32 +130,30 @@ class Handover:
         return None
 
 
-class AfterExecution:
-    """Has a module loaded by its own loader, then tells of it; the module keeps no trace of that."""
+class Wrapping:
+    """A loader that does everything as another one, but for the execution."""
 
-    def __init__(self, loader, shared):
-        self.loader, self.shared = loader, shared
+    def __init__(self, loader, own):
+        self.loader, self.own = loader, own
 
-    def create_module(self, spec):
-        return self.loader.create_module(spec)
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+
+class AfterExecution(Wrapping):
+    """Has a module executed, then calls `own` with it; the module keeps no trace of that."""
 
     def exec_module(self, module):
         module.__loader__ = module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        self.shared.executed(module)
+        self.own(module)
 
 
-class Kept:
-    """Gives a module that was executed earlier: what execution leaves in `sys.modules` is what the importer gets."""
-
-    def __init__(self, module):
-        self.module = module
-
-    def create_module(self, spec):
-        return None
+class Kept(Wrapping):
+    """Gives the module `own`, executed earlier: what execution leaves in `sys.modules` is what the importer gets."""
 
     def exec_module(self, module):
-        sys.modules[module.__name__] = self.module
+        sys.modules[module.__name__] = self.own
 
 
 shared = Shared()
