@@ -37,6 +37,18 @@ fn is_other_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(is)
 }
 
+/// Whether `function` is a coroutine function, or marked as one by a mock or an old decorator.
+fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = function.py();
+    if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "iscoroutinefunction"), (function,))?.is_truthy()? {
+        return Ok(true);
+    }
+    match function.getattr_opt(intern!(py, "_is_coroutine"))? {
+        Some(mark) => Ok(mark.is(crate::face(py, "coroutines")?.getattr(intern!(py, "_is_coroutine"))?)),
+        None => Ok(false),
+    }
+}
+
 /// Whether loops start in debug mode.
 fn is_debug_mode(py: Python<'_>) -> PyResult<bool> {
     let flags = py.import(intern!(py, "sys"))?.getattr(intern!(py, "flags"))?;
@@ -101,6 +113,29 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             const SIGNATURE: Signature<1> = Signature::function("iscoroutine", [arg("obj")]);
             let [object] = args.parse(&SIGNATURE)?;
             object.map_or(Ok(false), |o| is_coroutine(o))
+        },
+    )?;
+    const FUNCTION: Signature<1> = Signature::function("iscoroutinefunction", [arg("func")]);
+    add_function(
+        module,
+        c"iscoroutinefunction",
+        c"iscoroutinefunction(func)\n--\n\nWhether calling func gives a coroutine. Deprecated by Python 3.14 in favour of inspect's.",
+        |py, args| {
+            if py.version_info() >= (3, 14) {
+                let text = c"'asyncio.iscoroutinefunction' is deprecated and slated for removal in Python 3.16; use inspect.iscoroutinefunction() instead";
+                PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), text, 1)?;
+            }
+            let [function] = args.parse(&FUNCTION)?;
+            function.map_or(Ok(false), is_coroutine_function)
+        },
+    )?;
+    add_function(
+        module,
+        c"_iscoroutinefunction",
+        c"_iscoroutinefunction(func)\n--\n\niscoroutinefunction() without the warning.",
+        |_, args| {
+            let [function] = args.parse(&FUNCTION)?;
+            function.map_or(Ok(false), is_coroutine_function)
         },
     )?;
     add_function(

@@ -19,6 +19,7 @@ pub mod format_helpers;
 pub mod futures;
 pub mod selector_events;
 pub mod tasks;
+pub mod unix_events;
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -77,6 +78,7 @@ mod _rasyncio {
         events::add(module)?;
         base_events::add(module)?;
         selector_events::add(module)?;
+        unix_events::add(module)?;
         futures::add(module)?;
         tasks::add(module)?;
         coroutines::add(module)?;

@@ -381,6 +381,15 @@ impl<T: Native> Spec<T> {
         self.slot(ffi::Py_am_anext, unary::<T, F, R> as *mut c_void)
     }
 
+    /// `__next__`; StopIteration ends the iteration.
+    pub fn next<F, R>(&mut self, _f: F) -> &mut Self
+    where
+        F: Fn(&Ref<'_, T>) -> PyResult<R> + Copy,
+        R: Answer,
+    {
+        self.slot(ffi::Py_tp_iternext, unary::<T, F, R> as *mut c_void)
+    }
+
     /// `__hash__`.
     pub fn hash<F>(&mut self, _f: F) -> &mut Self
     where

@@ -72,6 +72,11 @@ impl BaseEventLoop {
         this.any().call_method1(intern!(py, "set_debug"), (debug,)).map(drop)
     }
 
+    /// Whether `create_task(coro)` makes a plain task: no factory, no override.
+    pub fn makes_plain_tasks(&self) -> bool {
+        !self.task_factory.is_set()
+    }
+
     /// Whether the loop runs.
     pub fn is_running(&self) -> bool {
         self.thread_id.get() != 0

@@ -4,12 +4,14 @@
 //!
 //! - `core`: `LoopCore`, entries, hooks.
 //! - `handle`: `Handle`, `TimerHandle`.
+//! - `policy`: which loop a thread gets that has none running.
 //! - `running`: the running loop of the thread, also told to the stdlib's asyncio when that is loaded.
 //!
 //! Invariant: the running loop is a property of the thread. After a fork the child has none.
 
 pub mod core;
 pub mod handle;
+pub mod policy;
 pub mod running;
 
 use pyo3::prelude::*;
@@ -25,5 +27,6 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<NativeCallback>(module)?;
     slots::add_class::<Handle>(module)?;
     slots::add_class::<TimerHandle>(module)?;
+    policy::add(module)?;
     running::add(module)
 }

@@ -16,6 +16,7 @@
 //!
 //! - `class`: the Python class. - `iter`: `await future`. - `wait`: await one future after another, for rooms. - `chain`: futures of asyncio and of concurrent.futures.
 
+pub mod chain;
 mod class;
 mod iter;
 mod wait;
@@ -520,5 +521,6 @@ pub fn given_loop<'py>(py: Python<'py>, event_loop: Option<&Bound<'py, PyAny>>) 
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Future>(module)?;
     slots::add_class::<FutureIter>(module)?;
-    slots::add_class::<Wait>(module)
+    slots::add_class::<Wait>(module)?;
+    chain::add(module)
 }

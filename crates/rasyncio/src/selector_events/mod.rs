@@ -180,7 +180,8 @@ impl BaseSelectorEventLoop {
         Ok(dict)
     }
 
-    fn close(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
+    /// What `BaseSelectorEventLoop.close` does.
+    pub fn close(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
         let py = this.py();
         if this.any().call_method0(intern!(py, "is_running"))?.is_truthy()? {
             return Err(PyRuntimeError::new_err("Cannot close a running event loop"));

@@ -4,11 +4,18 @@
 //!
 //! - `task`: the Task, its cancellation, its Python class.
 //! - `step`: one step of the coroutine: the hot path of the whole library.
+//! - `sleep`, `create` (create_task, ensure_future, shield, run_coroutine_threadsafe), `gather`, `wait` (wait, wait_for,
+//!   as_completed), `awaited_by` (the edges of call graphs).
 //! - `registry`: which tasks exist and which one runs (`all_tasks`, `current_task`, `_enter_task`, ...).
 
+pub mod awaited_by;
 mod class;
+mod create;
+mod gather;
 mod registry;
+mod sleep;
 mod step;
+mod wait;
 
 use std::cell::Cell;
 
@@ -21,6 +28,7 @@ use slots::{Link, Own, Ref, Registration, Slot, class};
 use crate::events::LoopCore;
 use crate::futures::Future;
 
+pub use self::create::{ensure_future, set_task_name};
 pub use self::registry::{all_tasks, current_task, enter_task, leave_task, swap_current_task};
 pub use self::step::{STEP, WAKEUP};
 
@@ -203,5 +211,10 @@ pub(crate) fn loop_of(object: &Bound<'_, PyAny>) -> Option<Own> {
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Task>(module)?;
-    registry::add(module)
+    awaited_by::add_functions(module)?;
+    create::add(module)?;
+    gather::add(module)?;
+    registry::add(module)?;
+    sleep::add(module)?;
+    wait::add(module)
 }

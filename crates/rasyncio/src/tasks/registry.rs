@@ -244,6 +244,18 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     add_function(
         module,
+        c"_register_eager_task",
+        c"_register_eager_task(task)\n--\n\nHave all_tasks() know a task that makes its first step.",
+        |_, args| register(&only_task(args, "_register_eager_task")?),
+    )?;
+    add_function(
+        module,
+        c"_unregister_eager_task",
+        c"_unregister_eager_task(task)\n--\n\nHave all_tasks() forget a task whose first step is made.",
+        |_, args| unregister(&only_task(args, "_unregister_eager_task")?),
+    )?;
+    add_function(
+        module,
         c"_unregister_task",
         c"_unregister_task(task)\n--\n\nHave all_tasks() forget task. For writers of tasks.",
         |_, args| unregister(&only_task(args, "_unregister_task")?),

@@ -1,0 +1,92 @@
+//! Who waits for whom: the edges of the call graph (3.14+; `future_add_to_awaited_by` and its opposite).
+//!
+//! Called by `step` and by the functions that wait for several futures at once; read by `graph` through
+//! `Future._asyncio_awaited_by`. Only native futures keep edges. On older Pythons nothing is kept and nothing is paid.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PySet};
+use slots::{Ref, Signature, add_function, pos};
+
+use crate::events::running_loop;
+use crate::futures::Future;
+
+use super::registry::current_of;
+
+/// Whether the running Python keeps edges.
+#[inline]
+pub const fn kept() -> bool {
+    cfg!(Py_3_14)
+}
+
+/// Notes that `waiter` waits for `future`.
+pub fn add<'py>(future: &Bound<'py, PyAny>, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
+    let (Some(native), Some(_)) = (Ref::<Future>::cast(future), Ref::<Future>::cast(waiter)) else { return Ok(()) };
+    let py = future.py();
+    let set = match native.awaited_by.get(py) {
+        Some(set) => set.cast_into::<PySet>()?,
+        None => {
+            let set = PySet::empty(py)?;
+            native.awaited_by.set(set.clone().into_any());
+            set
+        }
+    };
+    set.add(waiter)
+}
+
+/// Notes that `waiter` waits for `future` no longer.
+pub fn discard<'py>(future: &Bound<'py, PyAny>, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
+    let (Some(native), Some(_)) = (Ref::<Future>::cast(future), Ref::<Future>::cast(waiter)) else { return Ok(()) };
+    match native.awaited_by.get(future.py()) {
+        Some(set) => set.cast_into::<PySet>()?.discard(waiter).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The task that would be noted as waiting: the current one, where edges are kept.
+pub fn current<'py>(py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match running_loop(py) {
+        Some(event_loop) if kept() => current_of(py, &event_loop),
+        _ => Ok(None),
+    }
+}
+
+/// Notes that the current task waits for `inner` until `outer` is done.
+pub fn add_current<'py>(
+    inner: &Bound<'py, PyAny>,
+    _outer: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let task = current(inner.py())?;
+    if let Some(task) = &task {
+        add(inner, task)?;
+    }
+    Ok(task)
+}
+
+pub(super) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_function(
+        module,
+        c"future_add_to_awaited_by",
+        c"future_add_to_awaited_by(fut, waiter, /)\n--\n\nNote for call graphs that waiter waits for fut.",
+        |_, args| {
+            const SIGNATURE: Signature<2> =
+                Signature::function("future_add_to_awaited_by", [pos("fut"), pos("waiter")]);
+            match args.parse(&SIGNATURE)? {
+                [Some(future), Some(waiter)] => add(future, waiter),
+                _ => Ok(()),
+            }
+        },
+    )?;
+    add_function(
+        module,
+        c"future_discard_from_awaited_by",
+        c"future_discard_from_awaited_by(fut, waiter, /)\n--\n\nNote for call graphs that waiter waits for fut no longer.",
+        |_, args| {
+            const SIGNATURE: Signature<2> =
+                Signature::function("future_discard_from_awaited_by", [pos("fut"), pos("waiter")]);
+            match args.parse(&SIGNATURE)? {
+                [Some(future), Some(waiter)] => discard(future, waiter),
+                _ => Ok(()),
+            }
+        },
+    )
+}

@@ -1,0 +1,362 @@
+//! Making tasks: `create_task`, `ensure_future`, eager factories, `run_coroutine_threadsafe`, `shield`.
+//!
+//! Called by users and by rooms that take "a future or a coroutine"; calls the running loop, whose factory has the last word.
+//!
+//! `shield` is two futures tied together: the inner one's end goes to the outer, the outer's cancellation goes nowhere. The
+//! tie is a native waiter ([`Shielded`]) on each side.
+
+use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule};
+use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
+
+use crate::base_events::{create_future, create_task};
+use crate::events::{get_event_loop, get_running_loop};
+use crate::futures::{self, given};
+use crate::{base_futures, coroutines, face};
+
+/// `obj` if it is a future; else a task for it on the given loop, or on the caller's.
+pub fn ensure_future<'py>(
+    object: &Bound<'py, PyAny>,
+    event_loop: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    if base_futures::isfuture(object)? {
+        if let Some(event_loop) = event_loop {
+            if !futures::loop_of(object)?.is(event_loop) {
+                return Err(PyValueError::new_err(
+                    "The future belongs to a different loop than the one specified as the loop argument",
+                ));
+            }
+        }
+        return Ok(object.clone());
+    }
+    let (coroutine, is_own) = if coroutines::is_coroutine(object)? {
+        (object.clone(), true)
+    } else if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (object,))?.is_truthy()? {
+        (face(py, "tasks")?.call_method1(intern!(py, "_wrap_awaitable"), (object,))?, false)
+    } else {
+        return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
+    };
+    let event_loop = match event_loop {
+        Some(event_loop) => event_loop.clone(),
+        None => get_event_loop(py)?,
+    };
+    match create_task(&event_loop, &coroutine, None) {
+        Err(error) if is_own && error.is_instance_of::<PyRuntimeError>(py) => {
+            coroutine.call_method0(intern!(py, "close"))?;
+            Err(error)
+        }
+        other => other,
+    }
+}
+
+fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
+    const PLAIN: Signature<3> = Signature::function("create_task", [arg("coro"), kw_opt("name"), kw_opt("context")]);
+    const ANY: Signature<1> = Signature::function("create_task", [arg("coro")]);
+    let event_loop = get_running_loop(py)?;
+    if py.version_info() >= (3, 14) {
+        let ([Some(coroutine)], keywords) = args.parse_extra(&ANY)? else {
+            return Err(PyTypeError::new_err("coro is missing"));
+        };
+        return create_task(&event_loop, coroutine, Some(&keywords)).map(Own::new);
+    }
+    let [Some(coroutine), name, context] = args.parse(&PLAIN)? else {
+        return Err(PyTypeError::new_err("coro is missing"));
+    };
+    let context = given(&context);
+    if py.version_info() < (3, 13) {
+        let keywords = PyDict::new(py);
+        if let Some(context) = context {
+            keywords.set_item(intern!(py, "context"), context)?;
+        }
+        let task = create_task(&event_loop, coroutine, Some(&keywords))?;
+        if let Some(name) = given(&name) {
+            set_task_name(&task, name)?;
+        }
+        return Ok(task.into());
+    }
+    let is_plain = crate::base_events::BaseEventLoop::of(&event_loop)
+        .is_some_and(|own| own.makes_plain_tasks() && name.is_none() && context.is_none());
+    if is_plain {
+        return create_task(&event_loop, coroutine, None).map(Own::new);
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "name"), name)?;
+    if let Some(context) = context {
+        keywords.set_item(intern!(py, "context"), context)?;
+    }
+    create_task(&event_loop, coroutine, Some(&keywords)).map(Own::new)
+}
+
+/// Names a task of any class; one without `set_name` keeps its own.
+pub fn set_task_name<'py>(task: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = task.py();
+    match task.getattr_opt(intern!(py, "set_name"))? {
+        Some(set_name) => set_name.call1((name,)).map(drop),
+        None => PyErr::warn(
+            py,
+            &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(),
+            c"Task.set_name() was added in Python 3.8, the method support will be mandatory for third-party task implementations since 3.13.",
+            3,
+        ),
+    }
+}
+
+class! {
+    /// The tie between the two futures of a shield, on one side: `other` is the future at the other end.
+    pub struct Shielded { other: Slot, outer_side: std::cell::Cell<bool> }
+}
+
+impl Class for Shielded {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._Shielded";
+    const CALLABLE: bool = false;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.call(|this, args| {
+            let (Some(done), Some(other)) = (args.positional().first(), this.other.get(this.py())) else {
+                return Ok(());
+            };
+            if this.outer_side.get() { outer_done(this) } else { inner_done(done, &other) }
+        });
+    }
+}
+
+fn is(future: &Bound<'_, PyAny>, method: &str) -> PyResult<bool> {
+    future.call_method0(method)?.is_truthy()
+}
+
+/// The inner future ended: the outer ends alike, unless it was cancelled.
+fn inner_done<'py>(inner: &Bound<'py, PyAny>, outer: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = inner.py();
+    if is(outer, "cancelled")? {
+        if is(inner, "cancelled")? {
+            return Ok(());
+        }
+        // Nobody is left to be told: 3.14 tells the loop, older versions only mark the exception as seen.
+        let exception = inner.call_method0(intern!(py, "exception"))?;
+        if py.version_info() >= (3, 14) && !exception.is_none() {
+            let details = PyDict::new(py);
+            details.set_item(
+                intern!(py, "message"),
+                format!("{} exception in shielded future", inner.get_type().name()?),
+            )?;
+            details.set_item(intern!(py, "exception"), exception)?;
+            details.set_item(intern!(py, "future"), inner)?;
+            let stack = inner.getattr_opt(intern!(py, "_source_traceback"))?;
+            if let Some(stack) = stack.filter(|s| !s.is_none()) {
+                details.set_item(intern!(py, "source_traceback"), stack)?;
+            }
+            futures::loop_of(inner)?.call_method1(intern!(py, "call_exception_handler"), (details,))?;
+        }
+        return Ok(());
+    }
+    if is(inner, "cancelled")? {
+        return outer.call_method0(intern!(py, "cancel")).map(drop);
+    }
+    let exception = inner.call_method0(intern!(py, "exception"))?;
+    if exception.is_none() {
+        outer.call_method1(intern!(py, "set_result"), (inner.call_method0(intern!(py, "result"))?,))?;
+    } else {
+        outer.call_method1(intern!(py, "set_exception"), (exception,))?;
+    }
+    Ok(())
+}
+
+/// The outer future ended first: the inner need not tell it.
+fn outer_done(this: &Ref<'_, Shielded>) -> PyResult<()> {
+    let py = this.py();
+    let Some(tie) = this.other.take(py) else { return Ok(()) };
+    let Some(inner_tie) = Ref::<InnerTie>::cast(&tie) else { return Ok(()) };
+    let (Some(inner), Some(callback)) = (inner_tie.inner.take(py), inner_tie.callback.take(py)) else { return Ok(()) };
+    if is(&inner, "done")? {
+        return Ok(());
+    }
+    // 3.14 keeps the tie, so that the inner's exception is reported.
+    if py.version_info() < (3, 14) {
+        inner.call_method1(intern!(py, "remove_done_callback"), (callback,))?;
+    }
+    Ok(())
+}
+
+class! {
+    /// What the outer side of a shield needs to undo the inner side.
+    pub struct InnerTie { inner: Slot, callback: Slot }
+}
+
+impl Class for InnerTie {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._InnerTie";
+    const CALLABLE: bool = false;
+    fn define(_: &mut Spec<Self>) {}
+}
+
+fn shield<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = argument.py();
+    let inner = ensure_future(argument, None)?;
+    if is(&inner, "done")? {
+        return Ok(inner);
+    }
+    let event_loop = futures::loop_of(&inner)?;
+    let outer = create_future(&event_loop)?;
+    super::awaited_by::add_current(&inner, Some(&outer))?;
+    let inner_side = Ref::create(py, Shielded { other: Slot::of(outer.clone()), ..Shielded::default() })?.into_any();
+    let tie = InnerTie { inner: Slot::of(inner.clone()), callback: Slot::of(inner_side.clone()) };
+    let tie = Ref::create(py, tie)?.into_any();
+    let outer_side = Shielded { other: Slot::of(tie), outer_side: std::cell::Cell::new(true) };
+    let outer_side = Ref::create(py, outer_side)?.into_any();
+    inner.call_method1(intern!(py, "add_done_callback"), (inner_side,))?;
+    outer.call_method1(intern!(py, "add_done_callback"), (outer_side,))?;
+    Ok(outer)
+}
+
+class! {
+    /// What `run_coroutine_threadsafe` has the loop call.
+    pub struct Submission { coroutine: Slot, event_loop: Slot, promise: Slot }
+}
+
+impl Class for Submission {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._Submission";
+    const CALLABLE: bool = false;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.call(|this, _| {
+            let py = this.py();
+            let (Some(coroutine), Some(event_loop), Some(promise)) =
+                (this.coroutine.take(py), this.event_loop.take(py), this.promise.take(py))
+            else {
+                return Ok(());
+            };
+            let chained = ensure_future(&coroutine, Some(&event_loop))
+                .and_then(|task| face(py, "futures")?.call_method1(intern!(py, "_chain_future"), (task, &promise)));
+            match chained {
+                Ok(_) => Ok(()),
+                Err(error)
+                    if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) =>
+                {
+                    Err(error)
+                }
+                Err(error) => {
+                    if promise.call_method0(intern!(py, "set_running_or_notify_cancel"))?.is_truthy()? {
+                        promise.call_method1(intern!(py, "set_exception"), (error.value(py),))?;
+                    }
+                    debug_assert!(error.is_instance_of::<PyBaseException>(py));
+                    Err(error)
+                }
+            }
+        });
+    }
+}
+
+fn run_coroutine_threadsafe<'py>(coroutine: &Bound<'py, PyAny>, event_loop: &Bound<'py, PyAny>) -> PyResult<Own> {
+    let py = coroutine.py();
+    if !coroutines::is_coroutine(coroutine)? {
+        return Err(PyTypeError::new_err("A coroutine object is required"));
+    }
+    let promise = py.import(intern!(py, "concurrent.futures"))?.call_method0(intern!(py, "Future"))?;
+    let submission = Submission {
+        coroutine: Slot::of(coroutine.clone()),
+        event_loop: Slot::of(event_loop.clone()),
+        promise: Slot::of(promise.clone()),
+    };
+    event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (Ref::create(py, submission)?.into_any(),))?;
+    Ok(promise.into())
+}
+
+class! {
+    /// A task factory that starts tasks eagerly (3.12+).
+    pub struct EagerFactory { constructor: Slot }
+}
+
+impl Class for EagerFactory {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._EagerTaskFactory";
+    const CALLABLE: bool = false;
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        const OLD: Signature<4> =
+            Signature::function("factory", [arg("loop"), arg("coro"), kw_opt("name"), kw_opt("context")]);
+        const NEW: Signature<3> = Signature::function("factory", [arg("loop"), arg("coro"), kw_opt("eager_start")]);
+        spec.call(|this, args| {
+            let py = this.py();
+            let (event_loop, coroutine, keywords) = if py.version_info() >= (3, 14) {
+                let ([Some(event_loop), Some(coroutine), eager], keywords) = args.parse_extra(&NEW)? else {
+                    return Err(PyTypeError::new_err("an argument is missing"));
+                };
+                match eager {
+                    Some(eager) => keywords.set_item(intern!(py, "eager_start"), eager)?,
+                    None => keywords.set_item(intern!(py, "eager_start"), true)?,
+                }
+                (event_loop, coroutine, keywords)
+            } else {
+                let [Some(event_loop), Some(coroutine), name, context] = args.parse(&OLD)? else {
+                    return Err(PyTypeError::new_err("an argument is missing"));
+                };
+                let keywords = PyDict::new(py);
+                keywords.set_item(intern!(py, "name"), name)?;
+                keywords.set_item(intern!(py, "context"), context)?;
+                keywords.set_item(intern!(py, "eager_start"), true)?;
+                (event_loop, coroutine, keywords)
+            };
+            keywords.set_item(intern!(py, "loop"), event_loop)?;
+            this.constructor.get_or_none(py).call((coroutine,), Some(&keywords)).map(Own::new)
+        });
+    }
+}
+
+fn eager_factory<'py>(constructor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(Ref::create(constructor.py(), EagerFactory { constructor: Slot::of(constructor.clone()) })?.into_any())
+}
+
+pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let create_doc = c"create_task(coro, **kwargs)\n--\n\nRun a coroutine as a task of the running loop; name and context as for Task.\n\
+        Keep a reference to the task: the loop has only a weak one.";
+    add_function(module, c"create_task", create_doc, create_task_function)?;
+    let ensure_doc = c"ensure_future(coro_or_future, *, loop=None)\n--\n\nThe argument if it is a future, else a task for the coroutine or awaitable.";
+    add_function(module, c"ensure_future", ensure_doc, |_, args| {
+        const SIGNATURE: Signature<2> = Signature::function("ensure_future", [arg("coro_or_future"), kw_opt("loop")]);
+        match args.parse(&SIGNATURE)? {
+            [Some(object), event_loop] => ensure_future(object, given(&event_loop)).map(Own::new),
+            _ => Err(PyTypeError::new_err("coro_or_future is missing")),
+        }
+    })?;
+    let shield_doc = c"shield(arg)\n--\n\nA future with the result of arg, whose cancellation does not reach arg.\n\
+        Keep a reference to a task that you shield: the loop has only a weak one.";
+    add_function(module, c"shield", shield_doc, |_, args| {
+        const SIGNATURE: Signature<1> = Signature::function("shield", [arg("arg")]);
+        match args.parse(&SIGNATURE)? {
+            [Some(argument)] => shield(argument).map(Own::new),
+            _ => Err(PyTypeError::new_err("arg is missing")),
+        }
+    })?;
+    let threadsafe_doc = c"run_coroutine_threadsafe(coro, loop)\n--\n\nHave loop, which runs in another thread, run the coroutine. Answers a concurrent.futures.Future.";
+    add_function(module, c"run_coroutine_threadsafe", threadsafe_doc, |_, args| {
+        const SIGNATURE: Signature<2> = Signature::function("run_coroutine_threadsafe", [arg("coro"), arg("loop")]);
+        match args.parse(&SIGNATURE)? {
+            [Some(coroutine), Some(event_loop)] => run_coroutine_threadsafe(coroutine, event_loop),
+            _ => Err(PyTypeError::new_err("an argument is missing")),
+        }
+    })?;
+    let factory_doc = c"create_eager_task_factory(custom_task_constructor)\n--\n\nA task factory whose tasks make their first step at once.\n\
+        The constructor is called as Task is, with eager_start.";
+    add_function(module, c"create_eager_task_factory", factory_doc, |_, args| {
+        const SIGNATURE: Signature<1> =
+            Signature::function("create_eager_task_factory", [arg("custom_task_constructor")]);
+        let [constructor] = args.parse(&SIGNATURE)?;
+        constructor.map(|c| eager_factory(c).map(Own::new)).transpose()
+    })?;
+    let task = crate::class_object::<super::Task>(module.py())?;
+    module.add("eager_task_factory", eager_factory(&task)?)?;
+    add_function(
+        module,
+        c"_set_task_name",
+        c"_set_task_name(task, name)\n--\n\nName a task of any class.",
+        |_, args| {
+            const SIGNATURE: Signature<2> = Signature::function("_set_task_name", [arg("task"), arg("name")]);
+            match args.parse(&SIGNATURE)? {
+                [Some(task), Some(name)] if !name.is_none() => set_task_name(task, name),
+                _ => Ok(()),
+            }
+        },
+    )
+}

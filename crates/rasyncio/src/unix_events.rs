@@ -1,0 +1,269 @@
+//! unix_events: the loop that people use on Unix, with signal handlers (asyncio.unix_events).
+//!
+//! Called by users of `add_signal_handler` and by `runners`; calls CPython's signal module for all that signals need, and
+//! `engine::sys::SignalPipe`, into which CPython's C-level handler writes the number of each signal.
+//!
+//! States of a signal: not handled -> handled (wakeup descriptor set, a do-nothing Python handler installed) -> not handled
+//! (the default handler restored; with the last one the wakeup descriptor is given back). Closing the loop removes all.
+//!
+//! A handler is a Handle that the loop runs like any other callback. Only the main thread may set handlers: CPython says so.
+//!
+//! Unix sockets, pipes and subprocesses are not here yet.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use engine::sys::SignalPipe;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+use slots::{Args, Class, Own, Plain, Ref, Signature, Spec, class, opt, pos};
+
+use crate::base_events::BaseEventLoop;
+use crate::events::{Handle, Kind};
+use crate::selector_events::{BaseSelectorEventLoop, core, watch};
+use crate::{exceptions, face};
+
+class! {
+    /// The native half of `_UnixSelectorEventLoop`.
+    pub struct UnixSelectorEventLoop: BaseSelectorEventLoop {
+        handlers: RefCell<HashMap<i32, Own>>,
+        pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
+    }
+}
+
+/// Signals have come.
+static SIGNALS: Kind = Kind {
+    run: |object, _| match Ref::<UnixSelectorEventLoop>::cast(object) {
+        Some(this) => read_signals(this),
+        None => Ok(()),
+    },
+    event_loop: |object| Some(Own::new(object.clone())),
+    context: |_| None,
+    name: "SignalReader",
+    qualname: Some("_UnixSelectorEventLoop._read_from_self"),
+};
+
+fn read_signals(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+    let pipe = this.pipe.borrow().clone();
+    let Some(pipe) = pipe else { return Ok(()) };
+    let mut signals = Vec::new();
+    pipe.drain_into(&mut signals).map_err(exceptions::os_error)?;
+    for number in signals.into_iter().filter(|number| *number != 0) {
+        this.any().call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
+    }
+    Ok(())
+}
+
+fn signal_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    face(py, "unix_events")?.getattr(intern!(py, "signal"))
+}
+
+fn check_signal<'py>(given: &Bound<'py, PyAny>) -> PyResult<i32> {
+    let py = given.py();
+    if !given.is_instance_of::<pyo3::types::PyInt>() {
+        return Err(PyTypeError::new_err(format!("sig must be an int, not {}", given.repr()?)));
+    }
+    let valid = signal_module(py)?.call_method0(intern!(py, "valid_signals"))?;
+    if !valid.contains(given)? {
+        return Err(PyValueError::new_err(format!("invalid signal number {}", given.str()?)));
+    }
+    given.call_method0(intern!(py, "__int__"))?.extract()
+}
+
+/// The pipe that CPython writes signal numbers to, watched by the loop.
+fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
+    if let Some(pipe) = &*this.pipe.borrow() {
+        return Ok(pipe.clone());
+    }
+    let pipe = Rc::new(SignalPipe::new().map_err(exceptions::os_error)?);
+    watch::add_reader(core(this.base()), pipe.fd(), this.any().clone(), &SIGNALS)?;
+    *this.pipe.borrow_mut() = Some(pipe.clone());
+    Ok(pipe)
+}
+
+/// Gives the wakeup descriptor back when no handler is left.
+fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+    let py = this.py();
+    if !this.handlers.borrow().is_empty() {
+        return Ok(());
+    }
+    let given = signal_module(py)?.call_method1(intern!(py, "set_wakeup_fd"), (-1,));
+    let pipe = this.pipe.borrow_mut().take();
+    if let Some(pipe) = pipe {
+        watch::remove_reader(core(this.base()), pipe.fd())?;
+    }
+    match given {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) => {
+            let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
+            logger.call_method1(intern!(py, "info"), ("set_wakeup_fd(-1) failed: %s", error.into_value(py))).map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// EINVAL from `signal.signal` means a signal that cannot be caught.
+fn cannot_be_caught(py: Python<'_>, error: PyErr, number: i32) -> PyErr {
+    const EINVAL: i32 = 22;
+    let is_invalid = error.is_instance_of::<PyOSError>(py)
+        && error.value(py).getattr(intern!(py, "errno")).is_ok_and(|n| n.extract::<i32>().is_ok_and(|n| n == EINVAL));
+    if is_invalid { PyRuntimeError::new_err(format!("sig {number} cannot be caught")) } else { error }
+}
+
+fn add_handler<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
+    const SIGNATURE: Signature<2> =
+        Signature::method("_UnixSelectorEventLoop.add_signal_handler", [pos("sig"), pos("callback")]);
+    let py = this.py();
+    let ([Some(given), Some(callback)], rest) = args.parse_rest(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    let coroutines = face(py, "coroutines")?;
+    if coroutines.call_method1(intern!(py, "iscoroutine"), (callback,))?.is_truthy()?
+        || coroutines.call_method1(intern!(py, "_iscoroutinefunction"), (callback,))?.is_truthy()?
+    {
+        return Err(PyTypeError::new_err("coroutines cannot be used with add_signal_handler()"));
+    }
+    let number = check_signal(given)?;
+    this.any().call_method0(intern!(py, "_check_closed"))?;
+    let signal = signal_module(py)?;
+    let wakeup = pipe(this)?.wakeup_fd();
+    if let Err(error) = signal.call_method1(intern!(py, "set_wakeup_fd"), (wakeup,)) {
+        // Not the main thread, or not a descriptor to signal's liking.
+        if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) {
+            return Err(PyRuntimeError::new_err(error.value(py).str()?.to_string()));
+        }
+        return Err(error);
+    }
+    let handle = Handle::create(py, callback.clone(), rest, this.any().clone(), slots::copy_current(py)?)?;
+    let replaced = this.handlers.borrow_mut().insert(number, handle.into_any().into());
+    drop(replaced);
+    let noop = face(py, "unix_events")?.getattr(intern!(py, "_sighandler_noop"))?;
+    let installed = signal
+        .call_method1(intern!(py, "signal"), (number, noop))
+        .and_then(|_| signal.call_method1(intern!(py, "siginterrupt"), (number, false)));
+    match installed {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let removed = this.handlers.borrow_mut().remove(&number);
+            drop(removed);
+            give_back(this)?;
+            Err(cannot_be_caught(py, error, number))
+        }
+    }
+}
+
+fn handle_signal(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let number: i32 = given.extract()?;
+    let handle = this.handlers.borrow().get(&number).map(|h| h.clone_ref(py));
+    let Some(handle) = handle else { return Ok(()) };
+    let handle = handle.into_bound(py);
+    if handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+        return this.any().call_method1(intern!(py, "remove_signal_handler"), (given,)).map(drop);
+    }
+    this.any().call_method1(intern!(py, "_add_callback_signalsafe"), (handle,)).map(drop)
+}
+
+fn remove_handler(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = this.py();
+    let number = check_signal(given)?;
+    let removed = this.handlers.borrow_mut().remove(&number);
+    if removed.is_none() {
+        return Ok(false);
+    }
+    drop(removed);
+    let signal = signal_module(py)?;
+    let is_interrupt = number == signal.getattr(intern!(py, "SIGINT"))?.extract::<i32>()?;
+    let handler = signal.getattr(if is_interrupt { "default_int_handler" } else { "SIG_DFL" })?;
+    if let Err(error) = signal.call_method1(intern!(py, "signal"), (number, handler)) {
+        return Err(cannot_be_caught(py, error, number));
+    }
+    give_back(this)?;
+    Ok(true)
+}
+
+fn close(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+    let py = this.py();
+    BaseSelectorEventLoop::close(this.base())?;
+    let numbers: Vec<i32> = this.handlers.borrow().keys().copied().collect();
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    if py.import(intern!(py, "sys"))?.call_method0(intern!(py, "is_finalizing"))?.is_truthy()? {
+        let text = format!(
+            "Closing the loop {} on interpreter shutdown stage, skipping signal handlers removal",
+            this.any().repr()?
+        );
+        slots::resource_warning(this.any(), &text)?;
+        let handlers = std::mem::take(&mut *this.handlers.borrow_mut());
+        drop(handlers);
+        return Ok(());
+    }
+    for number in numbers {
+        this.any().call_method1(intern!(py, "remove_signal_handler"), (number,))?;
+    }
+    Ok(())
+}
+
+impl Class for UnixSelectorEventLoop {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.unix_events._UnixLoop";
+    const DOC: &'static std::ffi::CStr = c"The native half of the Unix event loop.";
+    const DICT: bool = true;
+    const FINALIZER: bool = true;
+
+    fn wants_finalizer(&self) -> bool {
+        self.base.wants_finalizer()
+    }
+
+    fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
+        BaseEventLoop::finalize(this.base().base())
+    }
+
+    fn define(spec: &mut Spec<Self>) {
+        const INIT: Signature<1> = Signature::method("_UnixSelectorEventLoop.__init__", [opt("selector")]);
+        spec.init(|this, args| {
+            let [selector] = args.parse(&INIT)?;
+            BaseSelectorEventLoop::initialize(this.base(), selector.filter(|s| !s.is_none()))
+        })
+        .method(
+            c"add_signal_handler",
+            c"add_signal_handler($self, sig, callback, /, *args)\n--\n\nHave the loop call callback(*args) when the process gets the signal. Main thread only.\n\
+              ValueError for an invalid number, RuntimeError for a signal that cannot be caught.",
+            add_handler,
+        )
+        .method1(
+            c"remove_signal_handler",
+            c"remove_signal_handler($self, sig, /)\n--\n\nRestore the signal's default handler; answer whether there was one of the loop's.",
+            remove_handler,
+        )
+        .method1(c"_handle_signal", c"_handle_signal($self, sig, /)\n--\n\nSchedule a signal's handler.", handle_signal)
+        .method1(c"_check_signal", c"_check_signal($self, sig, /)\n--\n\nTypeError or ValueError if sig is no signal.", |_, sig| {
+            check_signal(sig).map(drop)
+        })
+        .method0(c"close", c"close($self, /)\n--\n\nClose the loop and remove its signal handlers. It must not be running.", close)
+        .get(c"_signal_handlers", c"", |this| {
+            let py = this.py();
+            let dict = pyo3::types::PyDict::new(py);
+            let handlers: Vec<(i32, Own)> =
+                this.handlers.borrow().iter().map(|(number, handle)| (*number, handle.clone_ref(py))).collect();
+            for (number, handle) in handlers {
+                dict.set_item(number, handle.into_bound(py))?;
+            }
+            Ok(Own::new(dict.into_any()))
+        });
+    }
+}
+
+/// Puts the room's names in the extension module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    slots::add_class::<UnixSelectorEventLoop>(module)?;
+    slots::add_function(
+        module,
+        c"_sighandler_noop",
+        c"_sighandler_noop(signum, frame)\n--\n\nA signal handler that does nothing: the loop is told by the wakeup descriptor.",
+        |_, _| Ok(()),
+    )
+}

@@ -1,0 +1,72 @@
+"""Event loops as everybody sees them, handles, and event loop policies; see asyncio's event loop reference and PEP 3156."""
+
+__all__ = (
+    "AbstractEventLoop",
+    "AbstractServer",
+    "Handle",
+    "TimerHandle",
+    "get_event_loop_policy",
+    "set_event_loop_policy",
+    "get_event_loop",
+    "set_event_loop",
+    "new_event_loop",
+    "_set_running_loop",
+    "get_running_loop",
+    "_get_running_loop",
+)
+
+import sys as _sys
+
+from . import _rasyncio
+from ._lazy import lazily
+from ._rasyncio import (
+    AbstractEventLoopPolicy,
+    Handle,
+    TimerHandle,
+    _get_event_loop_policy,
+    _get_running_loop,
+    _set_event_loop_policy,
+    _set_running_loop,
+    get_event_loop,
+    get_event_loop_policy,
+    get_running_loop,
+    new_event_loop,
+    set_event_loop,
+    set_event_loop_policy,
+)
+from ._stdlib import AbstractEventLoop, AbstractServer
+
+# The policy that is in use; None until somebody needs one.
+_event_loop_policy = None
+
+_py__get_running_loop = _c__get_running_loop = _get_running_loop
+_py__set_running_loop = _c__set_running_loop = _set_running_loop
+_py_get_running_loop = _c_get_running_loop = get_running_loop
+_py_get_event_loop = _c_get_event_loop = get_event_loop
+
+
+class BaseDefaultEventLoopPolicy(_rasyncio._DefaultPolicy):
+    """One event loop for each thread; classes that derive from it name the loop's class as `_loop_factory`."""
+
+    _loop_factory = None
+
+
+if _sys.version_info >= (3, 14):
+    _AbstractEventLoopPolicy = AbstractEventLoopPolicy
+    _BaseDefaultEventLoopPolicy = BaseDefaultEventLoopPolicy
+    del AbstractEventLoopPolicy, BaseDefaultEventLoopPolicy
+else:
+    __all__ = ("AbstractEventLoopPolicy", *__all__)
+
+__getattr__ = lazily(
+    __name__,
+    contextvars="contextvars",
+    format_helpers="rasyncio.format_helpers",
+    os="os",
+    signal="signal",
+    socket="socket",
+    subprocess="subprocess",
+    sys="sys",
+    threading="threading",
+    warnings="warnings",
+)
