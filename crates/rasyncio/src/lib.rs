@@ -18,7 +18,9 @@ pub mod exceptions;
 pub mod format_helpers;
 pub mod futures;
 pub mod selector_events;
+pub mod taskgroups;
 pub mod tasks;
+pub mod timeouts;
 pub mod unix_events;
 
 use std::cell::Cell;
@@ -80,7 +82,9 @@ mod _rasyncio {
         selector_events::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;
+        taskgroups::add(module)?;
         tasks::add(module)?;
+        timeouts::add(module)?;
         coroutines::add(module)?;
         base_futures::add(module)?;
         base_tasks::add(module)?;

@@ -102,3 +102,10 @@ pub fn resource_warning(source: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
         _ => Err(PyErr::fetch(source.py())),
     }
 }
+
+/// `raise value`: the error, with the exception being handled as its context, as a raise statement sets it.
+pub fn raise(value: &Bound<'_, PyAny>) -> PyErr {
+    // SAFETY: two live objects; CPython checks that the first is an exception class.
+    unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
+    PyErr::fetch(value.py())
+}

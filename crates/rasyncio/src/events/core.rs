@@ -601,6 +601,7 @@ impl NativeCallback {
 
 impl Class for NativeCallback {
     const NAME: &'static std::ffi::CStr = c"rasyncio.events._NativeCallback";
+    const FREE_LIST: usize = 64;
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;
 
