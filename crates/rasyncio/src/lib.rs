@@ -17,6 +17,8 @@ pub mod events;
 pub mod exceptions;
 pub mod format_helpers;
 pub mod futures;
+pub mod locks;
+pub mod mixins;
 pub mod selector_events;
 pub mod taskgroups;
 pub mod tasks;
@@ -79,6 +81,7 @@ mod _rasyncio {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         events::add(module)?;
         base_events::add(module)?;
+        locks::add(module)?;
         selector_events::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;

@@ -1,0 +1,156 @@
+//! `Condition`: a lock, and waiting for news about what it guards.
+//!
+//! Called by the shells `wait` and `wait_for`, and by `notify`; calls the lock, which may be anybody's, by its methods, which
+//! the instance has as its own attributes (`acquire`, `release`, `locked`).
+//!
+//! A wait frees the lock, waits to be notified, and takes the lock again whatever happens: cancellations that come while it
+//! does so are raised when it has the lock. A waiter that raises after it was notified notifies another.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use slots::{Class, Own, Ref, Signature, Slot, Spec, class, opt};
+
+use super::{Lock, own, set_loop};
+use crate::exceptions;
+use crate::futures::given;
+use crate::mixins::{LoopBound, Waiters, is_done, repr_with, set_result, yes};
+
+class! {
+    /// A lock, and waiting for news about what it guards.
+    pub struct Condition { lock: Slot, waiters: Waiters, event_loop: LoopBound }
+}
+
+fn is_locked(this: &Ref<'_, Condition>) -> PyResult<bool> {
+    this.any().call_method0(intern!(this.py(), "locked"))?.is_truthy()
+}
+
+/// Wakes at most `count` waiters.
+fn notify(this: &Ref<'_, Condition>, count: usize) -> PyResult<()> {
+    let py = this.py();
+    let mut woken = 0;
+    for waiter in this.waiters.all(py)? {
+        if woken >= count {
+            break;
+        }
+        if !is_done(&waiter)? {
+            woken += 1;
+            set_result(&waiter, pyo3::types::PyBool::new(py, false).to_owned().into_any())?;
+        }
+    }
+    Ok(())
+}
+
+fn checked_notify(this: &Ref<'_, Condition>, count: usize) -> PyResult<()> {
+    if !is_locked(this)? {
+        return Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"));
+    }
+    notify(this, count)
+}
+
+/// The wait, its future in the queue and the lock released already.
+fn wait<'py>(this: &Ref<'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    if !is_locked(this)? {
+        return Err(PyRuntimeError::new_err("cannot wait on un-acquired lock"));
+    }
+    let future = this.event_loop.create_future(this.any())?;
+    this.any().call_method0(intern!(py, "release"))?;
+    this.waiters.push(future.any())?;
+    let kept = [this.any().clone(), future.into_any()];
+    slots::coroutine(py, "Condition.wait", kept, |co, [this, future]| async move {
+        let mut waited = co.wait(&co.get(future)).await;
+        co.get_as::<Condition>(this).waiters.remove(&co.get(future))?;
+        loop {
+            let acquire = co.get(this).call_method0(intern!(co.py(), "acquire"))?;
+            let acquire = co.keep(acquire);
+            match co.wait(&co.get(acquire)).await {
+                Ok(_) => break,
+                Err(error) if exceptions::is_cancelled(co.py(), &error) => waited = Err(error),
+                Err(error) => {
+                    notify(&co.get_as::<Condition>(this), 1)?;
+                    return Err(error);
+                }
+            }
+        }
+        match waited {
+            Ok(_) => Ok(yes(co.py()).into()),
+            Err(error) => {
+                notify(&co.get_as::<Condition>(this), 1)?;
+                Err(error)
+            }
+        }
+    })
+}
+
+impl Class for Condition {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.locks.Condition";
+    const DOC: &'static std::ffi::CStr = c"Condition(lock=None)\n--\n\n\
+        A lock (a new one, or the one given) and waiting for news about what it guards. Not thread-safe.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        const INIT: Signature<1> = Signature::method("Condition.__init__", [opt("lock")]);
+        const NOTIFY: Signature<1> = Signature::method("Condition.notify", [opt("n")]);
+        spec.init(|this, args| {
+            let py = this.py();
+            let [lock] = args.parse(&INIT)?;
+            let lock = match given(&lock) {
+                Some(lock) => lock.clone(),
+                None => crate::face(py, "locks")?.getattr(intern!(py, "Lock"))?.call0()?,
+            };
+            for method in ["locked", "acquire", "release"] {
+                this.any().setattr(method, lock.getattr(method)?)?;
+            }
+            this.lock.set(lock);
+            Ok(())
+        })
+        .repr(|this| {
+            let state = if is_locked(this)? { "locked" } else { "unlocked" };
+            repr_with(this.any(), state.to_owned(), this.waiters.len(this.py())?)
+        })
+        .method(
+            c"notify",
+            c"notify($self, /, n=1)\n--\n\nWake at most n of the tasks that wait. RuntimeError if the lock is not taken.",
+            |this, args| {
+                let [count] = args.parse(&NOTIFY)?;
+                checked_notify(this, count.map_or(Ok(1), |n| n.extract())?)
+            },
+        )
+        .method0(
+            c"notify_all",
+            c"notify_all($self, /)\n--\n\nWake all tasks that wait. RuntimeError if the lock is not taken.",
+            |this| checked_notify(this, this.waiters.len(this.py())?),
+        )
+        .method1(c"_notify", c"_notify($self, n, /)\n--\n\nnotify() without the check.", |this, count| {
+            notify(this, count.extract()?)
+        })
+        .method0(c"_wait", c"_wait($self, /)\n--\n\nThe body of wait().", |this| wait(this).map(Own::new))
+        .method0(c"_enter_now", c"_enter_now($self, /)\n--\n\nTake the lock for `async with`, if that needs no waiting.", |this| {
+            let py = this.py();
+            match this.lock.get(py).as_ref().and_then(|lock| Ref::<Lock>::cast_exact(lock)) {
+                Some(lock) if this.is_exact() => Lock::try_acquire(lock),
+                _ => Ok(false),
+            }
+        })
+        .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the condition is bound to from now on.", |this| {
+            this.event_loop.get_loop(this.any()).map(Own::new)
+        })
+        .get(c"_lock", c"", |this| Ok(own(this.lock.get(this.py()))))
+        .get_set(
+            c"_waiters",
+            c"",
+            |this| Ok(Own::new(this.waiters.expose(this.py())?)),
+            |this, value| {
+                this.waiters.replace(value);
+                Ok(())
+            },
+        )
+        .get_set(
+            c"_loop",
+            c"",
+            |this| Ok(own(this.event_loop.0.get(this.py()))),
+            |this, value| set_loop(this, &this.event_loop, value),
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! `Lock`: mutual exclusion between tasks.
+//!
+//! Called by the shell `acquire` and by `release`; `Condition` uses one.
+//!
+//! States: unlocked -> locked (by `acquire`) -> unlocked (by `release`, which wakes the first waiter). A woken waiter takes
+//! the lock when its task runs; until then `locked` is false, but nobody new passes the queue.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use slots::{Class, Own, Ref, Signature, Spec, class};
+
+use super::{own, set_loop};
+use crate::exceptions;
+use crate::futures::{Next, Wait};
+use crate::mixins::{LoopBound, Waiters, is_done, repr_with, set_result, yes};
+
+class! {
+    /// Mutual exclusion between tasks.
+    pub struct Lock { locked: Cell<bool>, waiters: Waiters, event_loop: LoopBound }
+}
+
+impl Lock {
+    /// Takes the lock if it is free and nobody waits.
+    pub fn try_acquire(this: &Ref<'_, Lock>) -> PyResult<bool> {
+        if this.locked.get() || this.waiters.anybody(this.py())? {
+            return Ok(false);
+        }
+        this.locked.set(true);
+        Ok(true)
+    }
+
+    /// A wait for the lock.
+    pub fn wait(this: &Ref<'_, Lock>) -> PyResult<Own> {
+        let future = this.event_loop.create_future(this.any())?;
+        this.waiters.push(future.any())?;
+        Wait::create(&future, this.any().clone(), None, acquired)
+    }
+
+    /// Whether it is locked.
+    pub fn is_locked(&self) -> bool {
+        self.locked.get()
+    }
+
+    /// Frees the lock and wakes the first waiter.
+    pub fn release(this: &Ref<'_, Lock>) -> PyResult<()> {
+        if !this.locked.replace(false) {
+            return Err(PyRuntimeError::new_err("Lock is not acquired."));
+        }
+        wake_first(this)
+    }
+}
+
+fn wake_first(this: &Ref<'_, Lock>) -> PyResult<()> {
+    let py = this.py();
+    match this.waiters.first(py)? {
+        Some(waiter) if !is_done(&waiter)? => set_result(&waiter, yes(py)),
+        _ => Ok(()),
+    }
+}
+
+fn acquired<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Next<'py>> {
+    let py = wait.py();
+    let owner = wait.owner.get_or_none(py);
+    let (Some(this), Some(future)) = (Ref::<Lock>::cast(&owner), wait.future(py)) else {
+        return outcome.map(Next::Return);
+    };
+    this.waiters.remove(future.any())?;
+    if let Err(error) = outcome {
+        if exceptions::is_cancelled(py, &error) && !this.locked.get() {
+            wake_first(this)?;
+        }
+        return Err(error);
+    }
+    this.locked.set(true);
+    Ok(Next::Return(yes(py)))
+}
+
+impl Class for Lock {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.locks.Lock";
+    const DOC: &'static std::ffi::CStr = c"Lock()\n--\n\n\
+        Mutual exclusion between the tasks of a loop; use it with `async with`. Fair. Not thread-safe.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        const INIT: Signature<0> = Signature::method("Lock.__init__", []);
+        spec.init(|_, args| args.parse(&INIT).map(drop))
+            .repr(|this| {
+                let state = if this.locked.get() { "locked" } else { "unlocked" };
+                repr_with(this.any(), state.to_owned(), this.waiters.len(this.py())?)
+            })
+            .method0(c"locked", c"locked($self, /)\n--\n\nWhether the lock is taken.", |this| Ok(this.locked.get()))
+            .method0(
+                c"release",
+                c"release($self, /)\n--\n\nFree the lock; the task that waits longest gets it. RuntimeError if it is not taken.",
+                Lock::release,
+            )
+            .method0(c"_acquire_now", c"_acquire_now($self, /)\n--\n\nTake the lock if that needs no waiting.", Lock::try_acquire)
+            .method0(c"_acquire_wait", c"_acquire_wait($self, /)\n--\n\nThe wait for the lock.", Lock::wait)
+            .method0(
+                c"_enter_now",
+                c"_enter_now($self, /)\n--\n\nTake the lock for `async with`, if nobody overrides acquire() and it needs no waiting.",
+                |this| Ok(this.is_exact() && Lock::try_acquire(this)?),
+            )
+            .method0(c"_wake_up_first", c"_wake_up_first($self, /)\n--\n\nWake the first waiter.", wake_first)
+            .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the lock is bound to from now on.", |this| {
+                this.event_loop.get_loop(this.any()).map(Own::new)
+            })
+            .get_set(
+                c"_locked",
+                c"",
+                |this| Ok(this.locked.get()),
+                |this, value| value.map_or(Ok(()), |v| v.is_truthy().map(|v| this.locked.set(v))),
+            )
+            .get_set(
+                c"_waiters",
+                c"",
+                |this| Ok(Own::new(this.waiters.expose(this.py())?)),
+                |this, value| {
+                    this.waiters.replace(value);
+                    Ok(())
+                },
+            )
+            .get_set(
+                c"_loop",
+                c"",
+                |this| Ok(own(this.event_loop.0.get(this.py()))),
+                |this, value| set_loop(this, &this.event_loop, value),
+            );
+    }
+}

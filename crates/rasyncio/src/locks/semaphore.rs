@@ -1,0 +1,162 @@
+//! `Semaphore` and `BoundedSemaphore`: at most so many tasks at once.
+//!
+//! Called by the shell `acquire` and by `release`. A release with waiters hands its turn to the first: the value is counted
+//! down in the waiter's name at once, so nobody can pass it. A waiter that is cancelled after that gives the turn back.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use slots::{Args, Class, Own, Ref, Signature, Spec, class, opt};
+
+use super::{own, set_loop};
+use crate::exceptions;
+use crate::futures::{Next, State, Wait};
+use crate::mixins::{LoopBound, Waiters, repr_with, yes};
+
+class! {
+    /// At most so many tasks at once.
+    pub struct Semaphore { value: Cell<i64>, waiters: Waiters, event_loop: LoopBound }
+}
+
+class! {
+    /// A semaphore that refuses to be released more often than it was acquired.
+    pub struct BoundedSemaphore: Semaphore { bound: Cell<i64> }
+}
+
+fn is_locked(this: &Ref<'_, Semaphore>) -> PyResult<bool> {
+    Ok(this.value.get() == 0 || this.waiters.anybody(this.py())?)
+}
+
+fn try_acquire(this: &Ref<'_, Semaphore>) -> PyResult<bool> {
+    if is_locked(this)? {
+        return Ok(false);
+    }
+    this.value.set(this.value.get() - 1);
+    Ok(true)
+}
+
+fn wake_next(this: &Ref<'_, Semaphore>) -> PyResult<bool> {
+    let py = this.py();
+    this.waiters.wake_next(py, || {
+        this.value.set(this.value.get() - 1);
+        yes(py)
+    })
+}
+
+fn acquired<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Next<'py>> {
+    let py = wait.py();
+    let owner = wait.owner.get_or_none(py);
+    let (Some(this), Some(future)) = (Ref::<Semaphore>::cast(&owner), wait.future(py)) else {
+        return outcome.map(Next::Return);
+    };
+    this.waiters.remove(future.any())?;
+    if let Err(error) = &outcome {
+        if exceptions::is_cancelled(py, error) && future.state() == State::Finished {
+            this.value.set(this.value.get() + 1);
+        }
+    }
+    while this.value.get() > 0 && wake_next(this)? {}
+    outcome?;
+    Ok(Next::Return(yes(py)))
+}
+
+fn init(this: &Ref<'_, Semaphore>, args: &Args<'_, '_>) -> PyResult<i64> {
+    const INIT: Signature<1> = Signature::method("Semaphore.__init__", [opt("value")]);
+    let [value] = args.parse(&INIT)?;
+    let value = match value {
+        Some(value) if value.lt(0)? => return Err(PyValueError::new_err("Semaphore initial value must be >= 0")),
+        Some(value) => value.extract::<i64>()?,
+        None => 1,
+    };
+    this.value.set(value);
+    Ok(value)
+}
+
+impl Class for Semaphore {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.locks.Semaphore";
+    const DOC: &'static std::ffi::CStr = c"Semaphore(value=1)\n--\n\n\
+        Lets at most value tasks of a loop in at once; use it with `async with`. Fair. Not thread-safe.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.init(|this, args| init(this, args).map(drop))
+            .repr(|this| {
+                let py = this.py();
+                let locked = this.any().call_method0(intern!(py, "locked"))?.is_truthy()?;
+                let state = if locked { "locked".to_owned() } else { format!("unlocked, value:{}", this.value.get()) };
+                repr_with(this.any(), state, this.waiters.len(py)?)
+            })
+            .method0(c"locked", c"locked($self, /)\n--\n\nWhether acquire() would have to wait.", is_locked)
+            .method0(c"release", c"release($self, /)\n--\n\nLet one more task in; the one that waits longest gets the turn.", |this| {
+                this.value.set(this.value.get() + 1);
+                wake_next(this).map(drop)
+            })
+            .method0(c"_acquire_now", c"_acquire_now($self, /)\n--\n\nAcquire if that needs no waiting.", try_acquire)
+            .method0(c"_acquire_wait", c"_acquire_wait($self, /)\n--\n\nThe wait for a turn.", |this| {
+                let future = this.event_loop.create_future(this.any())?;
+                this.waiters.push(future.any())?;
+                Wait::create(&future, this.any().clone(), None, acquired)
+            })
+            .method0(
+                c"_enter_now",
+                c"_enter_now($self, /)\n--\n\nAcquire for `async with`, if nobody overrides acquire() and it needs no waiting.",
+                |this| {
+                    let plain = this.is_exact() || Ref::<BoundedSemaphore>::cast_exact(this.any()).is_some();
+                    Ok(plain && try_acquire(this)?)
+                },
+            )
+            .method0(c"_wake_up_next", c"_wake_up_next($self, /)\n--\n\nHand a turn to the first waiter; answer whether there was one.", wake_next)
+            .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the semaphore is bound to from now on.", |this| {
+                this.event_loop.get_loop(this.any()).map(Own::new)
+            })
+            .get_set(
+                c"_value",
+                c"",
+                |this| Ok(this.value.get()),
+                |this, value| value.map_or(Ok(()), |v| v.extract().map(|v| this.value.set(v))),
+            )
+            .get_set(
+                c"_waiters",
+                c"",
+                |this| Ok(Own::new(this.waiters.expose(this.py())?)),
+                |this, value| {
+                    this.waiters.replace(value);
+                    Ok(())
+                },
+            )
+            .get_set(
+                c"_loop",
+                c"",
+                |this| Ok(own(this.event_loop.0.get(this.py()))),
+                |this, value| set_loop(this, &this.event_loop, value),
+            );
+    }
+}
+
+impl Class for BoundedSemaphore {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.locks.BoundedSemaphore";
+    const DOC: &'static std::ffi::CStr = c"BoundedSemaphore(value=1)\n--\n\n\
+        A Semaphore whose release() raises ValueError when it was not acquired as often.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.init(|this, args| {
+            this.bound.set(init(this.base(), args)?);
+            Ok(())
+        })
+        .method0(
+            c"release",
+            c"release($self, /)\n--\n\nLet one more task in. ValueError if that would be more than at first.",
+            |this| {
+                if this.value.get() >= this.bound.get() {
+                    return Err(PyValueError::new_err("BoundedSemaphore released too many times"));
+                }
+                this.value.set(this.value.get() + 1);
+                wake_next(this.base()).map(drop)
+            },
+        )
+        .get(c"_bound_value", c"", |this| Ok(this.bound.get()));
+    }
+}
