@@ -19,9 +19,12 @@ pub mod format_helpers;
 pub mod futures;
 pub mod locks;
 pub mod mixins;
+pub mod queues;
+pub mod runners;
 pub mod selector_events;
 pub mod taskgroups;
 pub mod tasks;
+pub mod threads;
 pub mod timeouts;
 pub mod unix_events;
 
@@ -82,6 +85,9 @@ mod _rasyncio {
         events::add(module)?;
         base_events::add(module)?;
         locks::add(module)?;
+        queues::add(module)?;
+        runners::add(module)?;
+        threads::add(module)?;
         selector_events::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;

@@ -484,7 +484,7 @@ macro_rules! class {
         #[derive(Default)]
         #[repr(C)]
         $vis struct $name { $($(#[$fmeta])* $fvis $field: $type),* }
-        $crate::class!(@visit $name, $($field),*);
+        $crate::class!(@visit $name $(, $field)*);
         $crate::class!(@native $name, ());
     };
     ($(#[$meta:meta])* $vis:vis struct $name:ident : $base:ty { $($(#[$fmeta:meta])* $fvis:vis $field:ident : $type:ty),* $(,)? }) => {
@@ -492,14 +492,14 @@ macro_rules! class {
         #[derive(Default)]
         #[repr(C)]
         $vis struct $name { pub base: $base, $($(#[$fmeta])* $fvis $field: $type),* }
-        $crate::class!(@visit $name, base, $($field),*);
+        $crate::class!(@visit $name, base $(, $field)*);
         $crate::class!(@native $name, $base);
         impl ::std::ops::Deref for $name {
             type Target = $base;
             fn deref(&self) -> &$base { &self.base }
         }
     };
-    (@visit $name:ident, $($field:ident),*) => {
+    (@visit $name:ident $(, $field:ident)*) => {
         impl $crate::Visit for $name {
             fn visit(&self, _visitor: &$crate::Visitor) { $($crate::Visit::visit(&self.$field, _visitor);)* }
             fn clear(&self) { $($crate::Visit::clear(&self.$field);)* }

@@ -345,6 +345,15 @@ impl<T: Native> Spec<T> {
         self.slot(ffi::Py_tp_repr, unary::<T, F, R> as *mut c_void)
     }
 
+    /// `__str__`.
+    pub fn str<F, R>(&mut self, _f: F) -> &mut Self
+    where
+        F: Fn(&Ref<'_, T>) -> PyResult<R> + Copy,
+        R: Answer,
+    {
+        self.slot(ffi::Py_tp_str, unary::<T, F, R> as *mut c_void)
+    }
+
     /// `__iter__`.
     pub fn iter<F, R>(&mut self, _f: F) -> &mut Self
     where
