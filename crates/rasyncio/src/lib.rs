@@ -22,6 +22,7 @@ pub mod mixins;
 pub mod queues;
 pub mod runners;
 pub mod selector_events;
+pub mod staggered;
 pub mod taskgroups;
 pub mod tasks;
 pub mod threads;
@@ -91,6 +92,7 @@ mod _rasyncio {
         selector_events::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;
+        staggered::add(module)?;
         taskgroups::add(module)?;
         tasks::add(module)?;
         timeouts::add(module)?;
