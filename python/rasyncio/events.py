@@ -15,6 +15,7 @@ __all__ = (
     "_get_running_loop",
 )
 
+import os as _os
 import sys as _sys
 
 from . import _rasyncio
@@ -31,6 +32,7 @@ from ._rasyncio import (
     get_event_loop_policy,
     get_running_loop,
     new_event_loop,
+    on_fork,
     set_event_loop,
     set_event_loop_policy,
 )
@@ -56,7 +58,12 @@ if _sys.version_info >= (3, 14):
     _BaseDefaultEventLoopPolicy = BaseDefaultEventLoopPolicy
     del AbstractEventLoopPolicy, BaseDefaultEventLoopPolicy
 else:
-    __all__ = ("AbstractEventLoopPolicy", *__all__)
+    from ._rasyncio import get_child_watcher, set_child_watcher
+
+    __all__ = ("AbstractEventLoopPolicy", *__all__, "get_child_watcher", "set_child_watcher")
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=on_fork)
 
 __getattr__ = lazily(
     __name__,

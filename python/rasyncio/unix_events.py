@@ -5,6 +5,7 @@ import sys as _sys
 from . import _rasyncio
 from ._lazy import lazily
 from ._rasyncio import _sighandler_noop
+from ._shell import shell
 from .selector_events import BaseSelectorEventLoop
 
 if _sys.version_info >= (3, 14):
@@ -20,6 +21,42 @@ class _UnixSelectorEventLoop(_rasyncio._UnixLoop, BaseSelectorEventLoop):
 
     selector is a `selectors` object to wait on; without it the loop has an epoll of its own, which is much faster.
     """
+
+
+@shell(_UnixSelectorEventLoop)
+async def create_unix_connection(self, protocol_factory, path=None, **options):
+    """Not there yet: NotImplementedError."""
+    raise NotImplementedError("rasyncio has no Unix sockets yet")
+
+
+@shell(_UnixSelectorEventLoop)
+async def create_unix_server(self, protocol_factory, path=None, **options):
+    """Not there yet: NotImplementedError."""
+    raise NotImplementedError("rasyncio has no Unix sockets yet")
+
+
+@shell(_UnixSelectorEventLoop)
+async def connect_read_pipe(self, protocol_factory, pipe):
+    """Not there yet: NotImplementedError."""
+    raise NotImplementedError("rasyncio has no pipes yet")
+
+
+@shell(_UnixSelectorEventLoop)
+async def connect_write_pipe(self, protocol_factory, pipe):
+    """Not there yet: NotImplementedError."""
+    raise NotImplementedError("rasyncio has no pipes yet")
+
+
+@shell(_UnixSelectorEventLoop)
+async def subprocess_shell(self, protocol_factory, cmd, **options):
+    """Not there yet: NotImplementedError."""
+    raise NotImplementedError("rasyncio has no subprocesses yet")
+
+
+@shell(_UnixSelectorEventLoop)
+async def subprocess_exec(self, protocol_factory, *args, **options):
+    """Not there yet: NotImplementedError."""
+    raise NotImplementedError("rasyncio has no subprocesses yet")
 
 
 class _UnixDefaultEventLoopPolicy(_Policy):

@@ -158,24 +158,29 @@ fn close(this: &Ref<'_, Runner>) -> PyResult<()> {
     result.and(unset).and(closed)
 }
 
+/// The signal module: the face's `signal` if somebody has looked at it, and may have patched it; else the native half of
+/// it, which needs no import of `enum`.
+fn signal_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    match face(py, "runners")?.dict().get_item(intern!(py, "signal"))? {
+        Some(signal) => Ok(signal),
+        None => Ok(py.import(intern!(py, "_signal"))?.into_any()),
+    }
+}
+
+/// SIGINT's number, on every system that has it.
+const INTERRUPT: i32 = 2;
+
 /// Installs the handler of SIGINT, if SIGINT is Python's to handle here.
 fn install_handler<'py>(this: &Ref<'py, Runner>, task: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = this.py();
-    let runners = face(py, "runners")?;
-    let threading = runners.getattr(intern!(py, "threading"))?;
-    let current = threading.call_method0(intern!(py, "current_thread"))?;
-    if !current.is(threading.call_method0(intern!(py, "main_thread"))?) {
-        return Ok(None);
-    }
-    let signal = runners.getattr(intern!(py, "signal"))?;
-    let number = signal.getattr(intern!(py, "SIGINT"))?;
+    let signal = signal_module(py)?;
     let default = signal.getattr(intern!(py, "default_int_handler"))?;
-    if !signal.call_method1(intern!(py, "getsignal"), (&number,))?.is(&default) {
+    if !signal.call_method1(intern!(py, "getsignal"), (INTERRUPT,))?.is(&default) {
         return Ok(None);
     }
     let handler = Interrupter { runner: Slot::of(this.any().clone()), task: Slot::of(task.clone()) };
     let handler = Ref::create(py, handler)?.into_any();
-    match signal.call_method1(intern!(py, "signal"), (number, &handler)) {
+    match signal.call_method1(intern!(py, "signal"), (INTERRUPT, &handler)) {
         Ok(_) => Ok(Some(handler)),
         // Not the main interpreter's main thread: signals are somebody else's.
         Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(None),
@@ -185,11 +190,10 @@ fn install_handler<'py>(this: &Ref<'py, Runner>, task: &Bound<'py, PyAny>) -> Py
 
 fn remove_handler(handler: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handler.py();
-    let signal = face(py, "runners")?.getattr(intern!(py, "signal"))?;
-    let number = signal.getattr(intern!(py, "SIGINT"))?;
-    if signal.call_method1(intern!(py, "getsignal"), (&number,))?.is(handler) {
+    let signal = signal_module(py)?;
+    if signal.call_method1(intern!(py, "getsignal"), (INTERRUPT,))?.is(handler) {
         let default = signal.getattr(intern!(py, "default_int_handler"))?;
-        signal.call_method1(intern!(py, "signal"), (number, default))?;
+        signal.call_method1(intern!(py, "signal"), (INTERRUPT, default))?;
     }
     Ok(())
 }
@@ -253,9 +257,15 @@ fn run_once<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let runner = runner.call_method0(intern!(py, "__enter__"))?;
     let result = runner.call_method1(intern!(py, "run"), (main,));
     let closed = runner.call_method1(intern!(py, "__exit__"), (py.None(), py.None(), py.None()));
-    let result = result?;
-    closed?;
-    Ok(result.into())
+    match (result, closed) {
+        (result, Ok(_)) => result.map(Own::new),
+        (Ok(_), Err(error)) => Err(error),
+        // As after a `with` block: the newer error tells of the older one.
+        (Err(older), Err(error)) => {
+            error.value(py).setattr(intern!(py, "__context__"), older.into_value(py))?;
+            Err(error)
+        }
+    }
 }
 
 impl Class for Runner {

@@ -11,15 +11,14 @@
 //! Unix sockets, pipes and subprocesses are not here yet.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use engine::sys::SignalPipe;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
-use slots::{Args, Class, Own, Plain, Ref, Signature, Spec, class, opt, pos};
+use pyo3::types::{PyDict, PyModule};
+use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use crate::base_events::BaseEventLoop;
 use crate::events::{Handle, Kind};
@@ -29,7 +28,8 @@ use crate::{exceptions, face};
 class! {
     /// The native half of `_UnixSelectorEventLoop`.
     pub struct UnixSelectorEventLoop: BaseSelectorEventLoop {
-        handlers: RefCell<HashMap<i32, Own>>,
+        /// Signal -> Handle: a dict, live as `_signal_handlers`.
+        handlers: Slot,
         pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
     }
 }
@@ -61,7 +61,7 @@ fn signal_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     face(py, "unix_events")?.getattr(intern!(py, "signal"))
 }
 
-fn check_signal<'py>(given: &Bound<'py, PyAny>) -> PyResult<i32> {
+fn check_signal(given: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = given.py();
     if !given.is_instance_of::<pyo3::types::PyInt>() {
         return Err(PyTypeError::new_err(format!("sig must be an int, not {}", given.repr()?)));
@@ -70,7 +70,19 @@ fn check_signal<'py>(given: &Bound<'py, PyAny>) -> PyResult<i32> {
     if !valid.contains(given)? {
         return Err(PyValueError::new_err(format!("invalid signal number {}", given.str()?)));
     }
-    given.call_method0(intern!(py, "__int__"))?.extract()
+    Ok(())
+}
+
+fn handlers<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Bound<'py, PyDict>> {
+    let py = this.py();
+    match this.handlers.get(py) {
+        Some(dict) => Ok(dict.cast_into()?),
+        None => {
+            let dict = PyDict::new(py);
+            this.handlers.set(dict.clone().into_any());
+            Ok(dict)
+        }
+    }
 }
 
 /// The pipe that CPython writes signal numbers to, watched by the loop.
@@ -84,17 +96,26 @@ fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
     Ok(pipe)
 }
 
+/// Without a handler the loop needs no pipe.
+fn drop_idle_pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+    if !handlers(this)?.is_empty() {
+        return Ok(());
+    }
+    let pipe = this.pipe.borrow_mut().take();
+    match pipe {
+        Some(pipe) if !core(this.base()).closed.get() => watch::remove_reader(core(this.base()), pipe.fd()).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// Gives the wakeup descriptor back when no handler is left.
 fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let py = this.py();
-    if !this.handlers.borrow().is_empty() {
+    if !handlers(this)?.is_empty() {
         return Ok(());
     }
     let given = signal_module(py)?.call_method1(intern!(py, "set_wakeup_fd"), (-1,));
-    let pipe = this.pipe.borrow_mut().take();
-    if let Some(pipe) = pipe {
-        watch::remove_reader(core(this.base()), pipe.fd())?;
-    }
+    drop_idle_pipe(this)?;
     match given {
         Ok(_) => Ok(()),
         Err(error) if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) => {
@@ -106,16 +127,20 @@ fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
 }
 
 /// EINVAL from `signal.signal` means a signal that cannot be caught.
-fn cannot_be_caught(py: Python<'_>, error: PyErr, number: i32) -> PyErr {
+fn cannot_be_caught(given: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     const EINVAL: i32 = 22;
+    let py = given.py();
     let is_invalid = error.is_instance_of::<PyOSError>(py)
         && error.value(py).getattr(intern!(py, "errno")).is_ok_and(|n| n.extract::<i32>().is_ok_and(|n| n == EINVAL));
-    if is_invalid { PyRuntimeError::new_err(format!("sig {number} cannot be caught")) } else { error }
+    if is_invalid {
+        return Err(PyRuntimeError::new_err(format!("sig {} cannot be caught", given.str()?)));
+    }
+    Err(error)
 }
 
 fn add_handler<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
     const SIGNATURE: Signature<2> =
-        Signature::method("_UnixSelectorEventLoop.add_signal_handler", [pos("sig"), pos("callback")]);
+        Signature::method("_UnixSelectorEventLoop.add_signal_handler", [arg("sig"), arg("callback")]);
     let py = this.py();
     let ([Some(given), Some(callback)], rest) = args.parse_rest(&SIGNATURE)? else {
         return Err(PyTypeError::new_err("an argument is missing"));
@@ -126,11 +151,12 @@ fn add_handler<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>
     {
         return Err(PyTypeError::new_err("coroutines cannot be used with add_signal_handler()"));
     }
-    let number = check_signal(given)?;
+    this.any().call_method1(intern!(py, "_check_signal"), (given,))?;
     this.any().call_method0(intern!(py, "_check_closed"))?;
     let signal = signal_module(py)?;
     let wakeup = pipe(this)?.wakeup_fd();
     if let Err(error) = signal.call_method1(intern!(py, "set_wakeup_fd"), (wakeup,)) {
+        drop_idle_pipe(this)?;
         // Not the main thread, or not a descriptor to signal's liking.
         if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) {
             return Err(PyRuntimeError::new_err(error.value(py).str()?.to_string()));
@@ -138,29 +164,25 @@ fn add_handler<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>
         return Err(error);
     }
     let handle = Handle::create(py, callback.clone(), rest, this.any().clone(), slots::copy_current(py)?)?;
-    let replaced = this.handlers.borrow_mut().insert(number, handle.into_any().into());
-    drop(replaced);
+    handlers(this)?.set_item(given, handle.into_any())?;
     let noop = face(py, "unix_events")?.getattr(intern!(py, "_sighandler_noop"))?;
     let installed = signal
-        .call_method1(intern!(py, "signal"), (number, noop))
-        .and_then(|_| signal.call_method1(intern!(py, "siginterrupt"), (number, false)));
+        .call_method1(intern!(py, "signal"), (given, noop))
+        .and_then(|_| signal.call_method1(intern!(py, "siginterrupt"), (given, false)));
     match installed {
         Ok(_) => Ok(()),
-        Err(error) => {
-            let removed = this.handlers.borrow_mut().remove(&number);
-            drop(removed);
+        Err(error) if error.is_instance_of::<PyOSError>(py) => {
+            handlers(this)?.del_item(given)?;
             give_back(this)?;
-            Err(cannot_be_caught(py, error, number))
+            cannot_be_caught(given, error)
         }
+        Err(error) => Err(error),
     }
 }
 
 fn handle_signal(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let number: i32 = given.extract()?;
-    let handle = this.handlers.borrow().get(&number).map(|h| h.clone_ref(py));
-    let Some(handle) = handle else { return Ok(()) };
-    let handle = handle.into_bound(py);
+    let Some(handle) = handlers(this)?.get_item(given)? else { return Ok(()) };
     if handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
         return this.any().call_method1(intern!(py, "remove_signal_handler"), (given,)).map(drop);
     }
@@ -169,17 +191,17 @@ fn handle_signal(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny>
 
 fn remove_handler(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = this.py();
-    let number = check_signal(given)?;
-    let removed = this.handlers.borrow_mut().remove(&number);
-    if removed.is_none() {
+    this.any().call_method1(intern!(py, "_check_signal"), (given,))?;
+    let handlers = handlers(this)?;
+    if !handlers.contains(given)? {
         return Ok(false);
     }
-    drop(removed);
+    handlers.del_item(given)?;
     let signal = signal_module(py)?;
-    let is_interrupt = number == signal.getattr(intern!(py, "SIGINT"))?.extract::<i32>()?;
+    let is_interrupt = given.eq(signal.getattr(intern!(py, "SIGINT"))?)?;
     let handler = signal.getattr(if is_interrupt { "default_int_handler" } else { "SIG_DFL" })?;
-    if let Err(error) = signal.call_method1(intern!(py, "signal"), (number, handler)) {
-        return Err(cannot_be_caught(py, error, number));
+    if let Err(error) = signal.call_method1(intern!(py, "signal"), (given, handler)) {
+        cannot_be_caught(given, error)?;
     }
     give_back(this)?;
     Ok(true)
@@ -188,21 +210,20 @@ fn remove_handler(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny
 fn close(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let py = this.py();
     BaseSelectorEventLoop::close(this.base())?;
-    let numbers: Vec<i32> = this.handlers.borrow().keys().copied().collect();
-    if numbers.is_empty() {
+    if !this.handlers.is_set() || handlers(this)?.is_empty() {
         return Ok(());
     }
-    if py.import(intern!(py, "sys"))?.call_method0(intern!(py, "is_finalizing"))?.is_truthy()? {
+    let sys = face(py, "unix_events")?.getattr(intern!(py, "sys"))?;
+    if sys.call_method0(intern!(py, "is_finalizing"))?.is_truthy()? {
         let text = format!(
             "Closing the loop {} on interpreter shutdown stage, skipping signal handlers removal",
             this.any().repr()?
         );
         slots::resource_warning(this.any(), &text)?;
-        let handlers = std::mem::take(&mut *this.handlers.borrow_mut());
-        drop(handlers);
+        handlers(this)?.clear();
         return Ok(());
     }
-    for number in numbers {
+    for (number, _) in handlers(this)?.copy()? {
         this.any().call_method1(intern!(py, "remove_signal_handler"), (number,))?;
     }
     Ok(())
@@ -230,7 +251,7 @@ impl Class for UnixSelectorEventLoop {
         })
         .method(
             c"add_signal_handler",
-            c"add_signal_handler($self, sig, callback, /, *args)\n--\n\nHave the loop call callback(*args) when the process gets the signal. Main thread only.\n\
+            c"add_signal_handler($self, sig, callback, *args)\n--\n\nHave the loop call callback(*args) when the process gets the signal. Main thread only.\n\
               ValueError for an invalid number, RuntimeError for a signal that cannot be caught.",
             add_handler,
         )
@@ -240,20 +261,9 @@ impl Class for UnixSelectorEventLoop {
             remove_handler,
         )
         .method1(c"_handle_signal", c"_handle_signal($self, sig, /)\n--\n\nSchedule a signal's handler.", handle_signal)
-        .method1(c"_check_signal", c"_check_signal($self, sig, /)\n--\n\nTypeError or ValueError if sig is no signal.", |_, sig| {
-            check_signal(sig).map(drop)
-        })
+        .method1(c"_check_signal", c"_check_signal($self, sig, /)\n--\n\nTypeError or ValueError if sig is no signal.", |_, sig| check_signal(sig))
         .method0(c"close", c"close($self, /)\n--\n\nClose the loop and remove its signal handlers. It must not be running.", close)
-        .get(c"_signal_handlers", c"", |this| {
-            let py = this.py();
-            let dict = pyo3::types::PyDict::new(py);
-            let handlers: Vec<(i32, Own)> =
-                this.handlers.borrow().iter().map(|(number, handle)| (*number, handle.clone_ref(py))).collect();
-            for (number, handle) in handlers {
-                dict.set_item(number, handle.into_bound(py))?;
-            }
-            Ok(Own::new(dict.into_any()))
-        });
+        .get(c"_signal_handlers", c"Signal -> Handle.", |this| Ok(Own::new(handlers(this)?.into_any())));
     }
 }
 

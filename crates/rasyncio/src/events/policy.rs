@@ -7,8 +7,10 @@
 //!
 //! What happens without a loop follows the running Python: made silently in the main thread (3.11), made with a
 //! DeprecationWarning (3.12, 3.13), RuntimeError (3.14).
+//!
+//! Watchers of child processes (up to 3.13) are not here yet: their getter and setter raise NotImplementedError.
 
-use pyo3::exceptions::{PyAssertionError, PyDeprecationWarning, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyDeprecationWarning, PyNotImplementedError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
@@ -16,6 +18,7 @@ use slots::{Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class};
 
 use std::cell::Cell;
 
+use super::running::set_running_loop;
 use crate::face;
 
 class! {
@@ -31,7 +34,7 @@ impl Class for AbstractPolicy {
 
     fn define(spec: &mut Spec<Self>) {
         fn missing<T>() -> PyResult<T> {
-            Err(pyo3::exceptions::PyNotImplementedError::new_err(()))
+            Err(PyNotImplementedError::new_err(()))
         }
         spec.method0(c"get_event_loop", c"get_event_loop($self, /)\n--\n\nThe calling thread's loop.", |_| {
             missing::<()>()
@@ -65,7 +68,8 @@ fn local<'py>(this: &Ref<'py, DefaultPolicy>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(local) = this.local.get(py) {
         return Ok(local);
     }
-    let local = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "local"))?;
+    // `threading.local`, without the price of `threading`.
+    let local = py.import(intern!(py, "_thread"))?.getattr(intern!(py, "_local"))?.call0()?;
     this.local.set(local.clone());
     Ok(local)
 }
@@ -107,9 +111,6 @@ fn set_loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>, event_loop: &Bound<'p
     local.setattr(intern!(py, "_set_called"), true)?;
     let class = face(py, "events")?.getattr(intern!(py, "AbstractEventLoop"))?;
     if !event_loop.is_none() && !event_loop.is_instance(&class)? {
-        if py.version_info() < (3, 12) {
-            return Err(PyAssertionError::new_err(()));
-        }
         let name = event_loop.get_type().name()?;
         let text = format!("loop must be an instance of AbstractEventLoop or None, not '{name}'");
         return Err(PyTypeError::new_err(text));
@@ -122,18 +123,29 @@ impl Class for DefaultPolicy {
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
-        spec.get(c"_local", c"", |this| {
-            let local = local(this)?;
-            let py = this.py();
-            for (name, value) in
-                [("_loop", py.None()), ("_set_called", false.into_pyobject(py)?.to_owned().into_any().unbind())]
-            {
-                if !local.hasattr(name)? {
-                    local.setattr(name, value)?;
+        spec.get_set(
+            c"_local",
+            c"What the policy keeps for each thread: `_loop`, and `_set_called` up to Python 3.13.",
+            |this| {
+                let local = local(this)?;
+                let py = this.py();
+                for (name, value) in
+                    [("_loop", py.None()), ("_set_called", false.into_pyobject(py)?.to_owned().into_any().unbind())]
+                {
+                    if !local.hasattr(name)? {
+                        local.setattr(name, value)?;
+                    }
                 }
-            }
-            Ok(Own::new(local))
-        })
+                Ok(Own::new(local))
+            },
+            |this, value| {
+                match value {
+                    Some(value) => this.local.set(value.clone()),
+                    None => this.local.unset(),
+                }
+                Ok(())
+            },
+        )
         .method0(
             c"get_event_loop",
             c"get_event_loop($self, /)\n--\n\nThe calling thread's loop; RuntimeError if there is none.",
@@ -149,6 +161,21 @@ impl Class for DefaultPolicy {
             c"new_event_loop($self, /)\n--\n\nA new loop of the policy's class. It is not made the thread's.",
             |this| this.any().call_method0(intern!(this.py(), "_loop_factory")).map(Own::new),
         );
+        if !cfg!(Py_3_14) {
+            fn no_watchers<T>() -> PyResult<T> {
+                Err(PyNotImplementedError::new_err("rasyncio has no child watchers yet"))
+            }
+            spec.method0(
+                c"get_child_watcher",
+                c"get_child_watcher($self, /)\n--\n\nNot there yet: NotImplementedError.",
+                |_| no_watchers::<()>(),
+            )
+            .method1(
+                c"set_child_watcher",
+                c"set_child_watcher($self, watcher, /)\n--\n\nNot there yet: NotImplementedError.",
+                |_, _| no_watchers::<()>(),
+            );
+        }
     }
 }
 
@@ -169,9 +196,6 @@ fn set_policy<'py>(py: Python<'py>, policy: &Bound<'py, PyAny>) -> PyResult<()> 
     let events = face(py, "events")?;
     let class_name = if py.version_info() >= (3, 14) { "_AbstractEventLoopPolicy" } else { "AbstractEventLoopPolicy" };
     if !policy.is_none() && !policy.is_instance(&events.getattr(class_name)?)? {
-        if py.version_info() < (3, 12) {
-            return Err(PyAssertionError::new_err(()));
-        }
         let name = policy.get_type().name()?;
         let text = format!("policy must be an instance of AbstractEventLoopPolicy or None, not '{name}'");
         return Err(PyTypeError::new_err(text));
@@ -186,6 +210,17 @@ fn deprecated(py: Python<'_>, name: &str) -> PyResult<()> {
     }
     let text = format!("'asyncio.{name}' is deprecated and slated for removal in Python 3.16");
     PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), &std::ffi::CString::new(text)?, 1)
+}
+
+/// What a child process does after a fork: the parent's loops are not its own, nor is the descriptor that signals wake
+/// them by.
+fn on_fork(py: Python<'_>) -> PyResult<()> {
+    let policy = face(py, "events")?.getattr(intern!(py, "_event_loop_policy"))?;
+    if let Some(policy) = Ref::<DefaultPolicy>::cast(&policy) {
+        policy.local.unset();
+    }
+    set_running_loop(py, None);
+    py.import(intern!(py, "_signal"))?.call_method1(intern!(py, "set_wakeup_fd"), (-1,)).map(drop)
 }
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -238,6 +273,30 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             }
         },
     )?;
+    add_function(
+        module,
+        c"on_fork",
+        c"on_fork()\n--\n\nForget the loops of the parent process; called in a child after a fork.",
+        |py, _| on_fork(py),
+    )?;
+    if !cfg!(Py_3_14) {
+        add_function(
+            module,
+            c"get_child_watcher",
+            c"get_child_watcher()\n--\n\nThe policy's watcher of child processes.",
+            |py, _| policy(py)?.call_method0(intern!(py, "get_child_watcher")).map(Own::new),
+        )?;
+        add_function(
+            module,
+            c"set_child_watcher",
+            c"set_child_watcher(watcher)\n--\n\nSet the policy's watcher of child processes.",
+            |py, args| {
+                const SIGNATURE: Signature<1> = Signature::function("set_child_watcher", [arg("watcher")]);
+                let [watcher] = args.parse(&SIGNATURE)?;
+                policy(py)?.call_method1(intern!(py, "set_child_watcher"), (watcher,)).map(Own::new)
+            },
+        )?;
+    }
     add_function(module, c"new_event_loop", c"new_event_loop()\n--\n\nA new event loop, by the policy.", |py, _| {
         policy(py)?.call_method0(intern!(py, "new_event_loop")).map(Own::new)
     })
