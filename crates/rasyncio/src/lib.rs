@@ -23,10 +23,12 @@ pub mod queues;
 pub mod runners;
 pub mod selector_events;
 pub mod staggered;
+pub mod streams;
 pub mod taskgroups;
 pub mod tasks;
 pub mod threads;
 pub mod timeouts;
+pub mod trsock;
 pub mod unix_events;
 
 use std::cell::Cell;
@@ -88,7 +90,9 @@ mod _rasyncio {
         locks::add(module)?;
         queues::add(module)?;
         runners::add(module)?;
+        streams::add(module)?;
         threads::add(module)?;
+        trsock::add(module)?;
         selector_events::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;

@@ -5,6 +5,7 @@
 //!
 //! - `watch`: who hears of which descriptor.
 //! - `turn`: the native turn.
+//! - `transport`: stream sockets under protocols. - `sock`: sock_recv and its kin, accepting.
 //!
 //! Two modes. With its own poller the loop is native throughout. With a `selectors` object, given by the caller or made
 //! when somebody looks at `_selector`, it registers there with `(reader, writer)` handles as data, as CPython does, and the
@@ -12,6 +13,7 @@
 //!
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
+pub mod transport;
 mod turn;
 pub mod watch;
 
@@ -61,6 +63,8 @@ class! {
         waker: Plain<RefCell<Option<Rc<Waker>>>>,
         events: Plain<RefCell<Option<Events>>>,
         courtesy: Plain<RefCell<Option<Courtesy>>>,
+        /// Where received bytes stand until a bytes object is made of them.
+        pub(crate) scratch: Plain<RefCell<Vec<u8>>>,
         /// The selectors object, if there is one.
         selector: Slot,
         transports: Slot,
@@ -292,5 +296,6 @@ pub fn core<'a, 'py>(this: &'a Ref<'py, BaseSelectorEventLoop>) -> &'a Ref<'py, 
 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    slots::add_class::<BaseSelectorEventLoop>(module)
+    slots::add_class::<BaseSelectorEventLoop>(module)?;
+    slots::add_class::<transport::SocketTransport>(module)
 }

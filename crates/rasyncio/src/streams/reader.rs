@@ -1,0 +1,643 @@
+//! `StreamReader`: bytes that came, and the five ways to read them.
+//!
+//! Called by the shells (`read`, `readline`, ...), which try a read first and wait only if they must, and by whoever feeds: the
+//! protocol, or the socket transport straight from the kernel ([`StreamReader::receive`]). Calls the transport to pause and
+//! resume it.
+//!
+//! A read that must wait is a [`Reading`]: what is read for, and what was gathered so far. It is tried again whenever data,
+//! the end, or an exception has come.
+//!
+//! States: open -> eof (no more bytes will come) and, apart from that, an exception that every read raises. The transport is
+//! paused while more than twice the limit waits to be read, and resumed when no more than the limit is left.
+//!
+//! Invariant: at most one read waits. The buffer is not borrowed across a Python call.
+//!
+//! Differs from CPython: `_buffer` shows a copy; assigning to it replaces the content.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use engine::buffers::ReadBuffer;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{
+    PyAssertionError, PyNotImplementedError, PyRuntimeError, PyStopAsyncIteration, PyTypeError, PyValueError,
+};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyTuple};
+use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
+
+use super::DEFAULT_LIMIT;
+use crate::base_events::create_future;
+use crate::events::{LoopCore, get_event_loop};
+use crate::exceptions;
+use crate::futures::{Future, Next, Wait, given};
+use crate::mixins::{is_cancelled, set_result};
+
+class! {
+    /// Bytes that came, and who waits for more.
+    pub struct StreamReader {
+        buffer: Plain<RefCell<Option<ReadBuffer>>>,
+        event_loop: Slot,
+        transport: Slot,
+        exception: Slot,
+        waiter: Slot,
+        source_traceback: Slot,
+        limit: Cell<usize>,
+        eof: Cell<bool>,
+        paused: Cell<bool>,
+    }
+}
+
+/// What a read is for.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Goal {
+    #[default]
+    Some,
+    All,
+    Exactly,
+    Line,
+    Until,
+}
+
+impl Goal {
+    fn name(self) -> &'static str {
+        match self {
+            Goal::Some | Goal::All => "read",
+            Goal::Exactly => "readexactly",
+            Goal::Line | Goal::Until => "readuntil",
+        }
+    }
+}
+
+class! {
+    /// A read on its way.
+    pub struct Reading {
+        goal: Cell<Goal>,
+        count: Cell<usize>,
+        /// Where to look for a separator next.
+        offset: Cell<usize>,
+        separators: Slot,
+        gathered: Slot,
+    }
+}
+
+impl Class for Reading {
+    const NAME: &'static CStr = c"rasyncio.streams._Reading";
+    const CALLABLE: bool = false;
+    const FREE_LIST: usize = 64;
+    fn define(_: &mut Spec<Self>) {}
+}
+
+fn incomplete<'py>(py: Python<'py>, partial: Bound<'py, PyAny>, expected: Option<usize>) -> PyErr {
+    let made = exceptions::incomplete_read_error(py).and_then(|class| class.call1((partial, expected)));
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+fn overrun(py: Python<'_>, text: &str, consumed: usize) -> PyErr {
+    let made = exceptions::limit_overrun_error(py).and_then(|class| class.call1((text, consumed)));
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// What a search for separators found.
+enum Found {
+    /// The match's start and end.
+    At(usize, usize),
+    /// Nothing yet; look from here next time.
+    Not(usize),
+}
+
+impl StreamReader {
+    fn with<R>(&self, f: impl FnOnce(&mut ReadBuffer) -> R) -> R {
+        f(self.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new))
+    }
+
+    /// How many bytes wait to be read.
+    pub fn len(&self) -> usize {
+        self.buffer.borrow().as_ref().map_or(0, ReadBuffer::len)
+    }
+
+    /// Whether no byte waits to be read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A new reader with this limit, in bytes.
+    pub fn create<'py>(event_loop: &Bound<'py, PyAny>, limit: usize) -> PyResult<Ref<'py, StreamReader>> {
+        let reader = Ref::create(event_loop.py(), StreamReader::default())?;
+        reader.limit.set(limit);
+        reader.event_loop.set(event_loop.clone());
+        Ok(reader)
+    }
+
+    /// Takes `count` bytes, or as many as there are.
+    fn take<'py>(this: &Ref<'py, StreamReader>, count: usize) -> Bound<'py, PyAny> {
+        let py = this.py();
+        let bytes = this.with(|buffer| {
+            let bytes = PyBytes::new(py, &buffer.as_slice()[..count.min(buffer.len())]);
+            buffer.consume(count);
+            bytes
+        });
+        bytes.into_any()
+    }
+
+    fn maybe_resume(this: &Ref<'_, StreamReader>) -> PyResult<()> {
+        if this.paused.get() && this.len() <= this.limit.get() {
+            this.paused.set(false);
+            this.transport.get_or_none(this.py()).call_method0(intern!(this.py(), "resume_reading"))?;
+        }
+        Ok(())
+    }
+
+    fn wake(this: &Ref<'_, StreamReader>) -> PyResult<()> {
+        let py = this.py();
+        match this.waiter.take(py) {
+            Some(waiter) if !is_cancelled(&waiter)? => set_result(&waiter, py.None().into_bound(py)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the kernel write into the buffer; answers how many bytes came, 0 for the end of the stream.
+    pub fn receive(this: &Ref<'_, StreamReader>, fd: RawFd, room: usize) -> std::io::Result<usize> {
+        this.with(|buffer| buffer.receive(fd, room))
+    }
+
+    /// What is to be done when bytes have come: wake who waits, pause the transport if they are too many.
+    pub fn received(this: &Ref<'_, StreamReader>) -> PyResult<()> {
+        StreamReader::wake(this)?;
+        if this.paused.get() || this.len() <= 2 * this.limit.get() {
+            return Ok(());
+        }
+        let py = this.py();
+        let Some(transport) = this.transport.get(py) else { return Ok(()) };
+        match transport.call_method0(intern!(py, "pause_reading")) {
+            Ok(_) => this.paused.set(true),
+            // A transport that cannot be paused is not asked again.
+            Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => this.transport.unset(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Adds bytes.
+    pub fn feed<'py>(this: &Ref<'py, StreamReader>, data: &Bound<'py, PyAny>) -> PyResult<()> {
+        if this.eof.get() {
+            return Err(PyAssertionError::new_err("feed_data after feed_eof"));
+        }
+        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+            if bytes.as_bytes().is_empty() {
+                return Ok(());
+            }
+            this.with(|buffer| buffer.append(bytes.as_bytes()));
+        } else {
+            let bytes = PyBuffer::<u8>::get(data)?.to_vec(this.py())?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            this.with(|buffer| buffer.append(&bytes));
+        }
+        StreamReader::received(this)
+    }
+
+    /// No more bytes will come.
+    pub fn feed_eof(this: &Ref<'_, StreamReader>) -> PyResult<()> {
+        this.eof.set(true);
+        StreamReader::wake(this)
+    }
+
+    /// Every read raises this from now on.
+    pub fn set_exception<'py>(this: &Ref<'py, StreamReader>, exception: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = this.py();
+        this.exception.set(exception.clone());
+        match this.waiter.take(py) {
+            Some(waiter) if !is_cancelled(&waiter)? => {
+                waiter.call_method1(intern!(py, "set_exception"), (exception,)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The exception that every read raises.
+    pub fn exception<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.exception.get(py).filter(|e| !e.is_none())
+    }
+
+    /// Where the data comes from.
+    pub fn set_transport<'py>(this: &Ref<'py, StreamReader>, transport: &Bound<'py, PyAny>) -> PyResult<()> {
+        if this.transport.get(this.py()).is_some_and(|t| !t.is_none()) {
+            return Err(PyAssertionError::new_err("Transport already set"));
+        }
+        this.transport.set(transport.clone());
+        Ok(())
+    }
+
+    /// The traceback of where it was made, in debug mode.
+    pub fn source_traceback<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.source_traceback.get(py)
+    }
+}
+
+fn find<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Found> {
+    let py = this.py();
+    let separators = reading.separators.get_or_none(py);
+    let offset = reading.offset.get();
+    if separators.is_none() {
+        return Ok(this.with(|buffer| match buffer.find(b"\n", offset) {
+            Some(at) => Found::At(at, at + 1),
+            None => Found::Not(buffer.len()),
+        }));
+    }
+    let separators: Vec<Vec<u8>> =
+        separators.try_iter()?.map(|s| PyBuffer::<u8>::get(&s?)?.to_vec(py)).collect::<PyResult<_>>()?;
+    let longest = separators.iter().map(Vec::len).max().unwrap_or(1);
+    Ok(this.with(|buffer| {
+        let mut best: Option<(usize, usize)> = None;
+        for separator in &separators {
+            if let Some(at) = buffer.find(separator, offset) {
+                let end = at + separator.len();
+                if best.is_none_or(|(_, best_end)| end < best_end) {
+                    best = Some((at, end));
+                }
+            }
+        }
+        match best {
+            Some((start, end)) => Found::At(start, end),
+            None => Found::Not((buffer.len() + 1).saturating_sub(longest).max(offset.min(buffer.len()))),
+        }
+    }))
+}
+
+fn try_until<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = this.py();
+    let limit = this.limit.get();
+    match find(this, reading)? {
+        Found::At(start, _) if start > limit => {
+            Err(overrun(py, "Separator is found, but chunk is longer than limit", start))
+        }
+        Found::At(_, end) => {
+            let chunk = StreamReader::take(this, end);
+            StreamReader::maybe_resume(this)?;
+            Ok(Some(chunk))
+        }
+        Found::Not(offset) => {
+            reading.offset.set(offset);
+            if offset > limit {
+                return Err(overrun(py, "Separator is not found, and chunk exceed the limit", offset));
+            }
+            if this.eof.get() {
+                let partial = StreamReader::take(this, usize::MAX);
+                return Err(incomplete(py, partial, None));
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn try_line<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = this.py();
+    let error = match try_until(this, reading) {
+        Ok(line) => return Ok(line),
+        Err(error) => error,
+    };
+    if error.is_instance(py, exceptions::incomplete_read_error(py)?) {
+        return error.value(py).getattr(intern!(py, "partial")).map(Some);
+    }
+    if !error.is_instance(py, exceptions::limit_overrun_error(py)?) {
+        return Err(error);
+    }
+    let consumed: usize = error.value(py).getattr(intern!(py, "consumed"))?.extract()?;
+    this.with(|buffer| {
+        if buffer.as_slice()[consumed.min(buffer.len())..].starts_with(b"\n") {
+            buffer.consume(consumed + 1);
+        } else {
+            buffer.clear();
+        }
+    });
+    StreamReader::maybe_resume(this)?;
+    let text = error.value(py).getattr(intern!(py, "args"))?.get_item(0)?;
+    Err(PyValueError::new_err(text.unbind()))
+}
+
+/// Tries a read; None if it must wait.
+fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = this.py();
+    if let Some(exception) = this.exception(py) {
+        return Err(slots::raise(&exception));
+    }
+    match reading.goal.get() {
+        Goal::Some => {
+            let count = reading.count.get();
+            if count > 0 && this.is_empty() && !this.eof.get() {
+                return Ok(None);
+            }
+            let data = StreamReader::take(this, count);
+            if count > 0 {
+                StreamReader::maybe_resume(this)?;
+            }
+            Ok(Some(data))
+        }
+        Goal::All => {
+            if !this.is_empty() {
+                let block = StreamReader::take(this, usize::MAX);
+                let gathered = match reading.gathered.get(py) {
+                    Some(gathered) => gathered,
+                    None => {
+                        let list = PyList::empty(py).into_any();
+                        reading.gathered.set(list.clone());
+                        list
+                    }
+                };
+                gathered.call_method1(intern!(py, "append"), (block,))?;
+                StreamReader::maybe_resume(this)?;
+            }
+            if !this.eof.get() {
+                return Ok(None);
+            }
+            let blocks = reading.gathered.take(py).unwrap_or_else(|| PyList::empty(py).into_any());
+            PyBytes::new(py, b"").call_method1(intern!(py, "join"), (blocks,)).map(Some)
+        }
+        Goal::Exactly => {
+            let count = reading.count.get();
+            if count > 0 && this.len() < count {
+                if this.eof.get() {
+                    let partial = StreamReader::take(this, usize::MAX);
+                    return Err(incomplete(py, partial, Some(count)));
+                }
+                return Ok(None);
+            }
+            let data = StreamReader::take(this, count);
+            if count > 0 {
+                StreamReader::maybe_resume(this)?;
+            }
+            Ok(Some(data))
+        }
+        Goal::Line => try_line(this, reading),
+        Goal::Until => try_until(this, reading),
+    }
+}
+
+/// A future for the next data, end, or exception.
+fn next_waiter<'py>(this: &Ref<'py, StreamReader>, goal: Goal) -> PyResult<Ref<'py, Future>> {
+    let py = this.py();
+    if this.waiter.is_set() {
+        return Err(PyRuntimeError::new_err(format!(
+            "{}() called while another coroutine is already waiting for incoming data",
+            goal.name()
+        )));
+    }
+    if this.paused.replace(false) {
+        this.transport.get_or_none(py).call_method0(intern!(py, "resume_reading"))?;
+    }
+    let event_loop = this.event_loop.get_or_none(py);
+    let waiter = match Ref::<Future>::cast(&create_future(&event_loop)?) {
+        Some(waiter) => waiter.clone(),
+        None => Future::create(&event_loop)?,
+    };
+    this.waiter.set(waiter.any().clone());
+    Ok(waiter)
+}
+
+fn woken<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Next<'py>> {
+    let py = wait.py();
+    let (owner, extra) = (wait.owner.get_or_none(py), wait.extra.get_or_none(py));
+    let (Some(this), Some(reading)) = (Ref::<StreamReader>::cast(&owner), Ref::<Reading>::cast(&extra)) else {
+        return outcome.map(Next::Return);
+    };
+    if wait.future(py).is_some_and(|waiter| this.waiter.is(waiter.any())) {
+        this.waiter.unset();
+    }
+    outcome?;
+    match attempt(this, reading)? {
+        Some(data) => Ok(Next::Return(data)),
+        None => next_waiter(this, reading.goal.get()).map(Next::Await),
+    }
+}
+
+/// A read: the bytes, or the wait for them.
+fn begin<'py>(this: &Ref<'py, StreamReader>, reading: Reading) -> PyResult<Own> {
+    let py = this.py();
+    match attempt(this, &reading)? {
+        Some(data) => Ok(data.into()),
+        None => {
+            let waiter = next_waiter(this, reading.goal.get())?;
+            let reading = Ref::create(py, reading)?.into_any();
+            Wait::create(&waiter, this.any().clone(), Some(reading), woken)
+        }
+    }
+}
+
+fn simple(goal: Goal, count: usize) -> Reading {
+    Reading { goal: Cell::new(goal), count: Cell::new(count), ..Reading::default() }
+}
+
+fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<'py, PyAny>) -> PyResult<Own> {
+    let py = this.py();
+    let several = separator.is_instance_of::<PyTuple>() && py.version_info() >= (3, 13);
+    let separators =
+        if several { separator.try_iter()?.collect::<PyResult<Vec<_>>>()? } else { vec![separator.clone()] };
+    if separators.is_empty() {
+        return Err(PyValueError::new_err("Separator should contain at least one element"));
+    }
+    for separator in &separators {
+        if separator.len()? == 0 {
+            return Err(PyValueError::new_err("Separator should be at least one-byte string"));
+        }
+    }
+    let reading = simple(Goal::Until, 0);
+    reading.separators.set(PyTuple::new(py, separators)?.into_any());
+    begin(this, reading)
+}
+
+fn init(this: &Ref<'_, StreamReader>, args: &Args<'_, '_>) -> PyResult<()> {
+    const INIT: Signature<2> = Signature::method("StreamReader.__init__", [opt("limit"), opt("loop")]);
+    let py = this.py();
+    let [limit, event_loop] = args.parse(&INIT)?;
+    let limit = match limit {
+        Some(limit) if limit.le(0)? => return Err(PyValueError::new_err("Limit cannot be <= 0")),
+        Some(limit) => limit.extract::<f64>()? as usize,
+        None => DEFAULT_LIMIT,
+    };
+    this.limit.set(limit);
+    let event_loop = match given(&event_loop) {
+        Some(event_loop) => event_loop.clone(),
+        None => get_event_loop(py)?,
+    };
+    let debug = match LoopCore::of(&event_loop) {
+        Some(core) => core.debug.get(),
+        None => event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?,
+    };
+    if debug {
+        this.source_traceback.set(crate::format_helpers::extract_stack(py, None)?);
+    }
+    this.event_loop.set(event_loop);
+    Ok(())
+}
+
+fn repr(this: &Ref<'_, StreamReader>) -> PyResult<String> {
+    let py = this.py();
+    let mut text = "<StreamReader".to_owned();
+    if !this.is_empty() {
+        text.push_str(&format!(" {} bytes", this.len()));
+    }
+    if this.eof.get() {
+        text.push_str(" eof");
+    }
+    if this.limit.get() != DEFAULT_LIMIT {
+        text.push_str(&format!(" limit={}", this.limit.get()));
+    }
+    for (name, slot) in [("waiter", &this.waiter), ("exception", &this.exception), ("transport", &this.transport)] {
+        if let Some(value) = slot.get(py).filter(|v| !v.is_none()) {
+            text.push_str(&format!(" {name}={}", value.repr()?));
+        }
+    }
+    if this.paused.get() {
+        text.push_str(" paused");
+    }
+    Ok(text + ">")
+}
+
+impl Class for StreamReader {
+    const NAME: &'static CStr = c"rasyncio.streams.StreamReader";
+    const DOC: &'static CStr = c"StreamReader(limit=65536, loop=None)\n--\n\n\
+        Bytes that come in, read by coroutines. limit is in bytes: the longest line, and half of what is buffered\n\
+        before the transport is paused. Not thread-safe.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.init(init)
+            .repr(repr)
+            .async_iter(|this| Ok(Own::new(this.any().clone())))
+            .method0(
+                c"exception",
+                c"exception($self, /)\n--\n\nThe exception that every read raises, or None.",
+                |this| Ok(this.exception.get(this.py()).map(Own::new)),
+            )
+            .method1(
+                c"set_exception",
+                c"set_exception($self, exc, /)\n--\n\nHave every read raise exc.",
+                StreamReader::set_exception,
+            )
+            .method1(
+                c"set_transport",
+                c"set_transport($self, transport, /)\n--\n\nSay where the data comes from.",
+                StreamReader::set_transport,
+            )
+            .method1(c"feed_data", c"feed_data($self, data, /)\n--\n\nAdd bytes.", StreamReader::feed)
+            .method0(
+                c"feed_eof",
+                c"feed_eof($self, /)\n--\n\nSay that no more bytes will come.",
+                StreamReader::feed_eof,
+            )
+            .method0(c"at_eof", c"at_eof($self, /)\n--\n\nWhether all was read and no more will come.", |this| {
+                Ok(this.eof.get() && this.is_empty())
+            })
+            .method0(
+                c"_wakeup_waiter",
+                c"_wakeup_waiter($self, /)\n--\n\nWake the read that waits.",
+                StreamReader::wake,
+            )
+            .method0(
+                c"_maybe_resume_transport",
+                c"_maybe_resume_transport($self, /)\n--\n\nResume the transport if enough was read.",
+                |this| StreamReader::maybe_resume(this),
+            )
+            .method1(c"_read", c"_read($self, n, /)\n--\n\nread(): the bytes, or the wait for them.", |this, count| {
+                match count.extract::<i64>()? {
+                    0 if this.exception(this.py()).is_none() => Ok(Own::new(PyBytes::new(this.py(), b"").into_any())),
+                    count if count < 0 => begin(this, simple(Goal::All, 0)),
+                    count => begin(this, simple(Goal::Some, count as usize)),
+                }
+            })
+            .method1(
+                c"_readexactly",
+                c"_readexactly($self, n, /)\n--\n\nreadexactly(): the bytes, or the wait for them.",
+                |this, count| match count.extract::<i64>()? {
+                    count if count < 0 => Err(PyValueError::new_err("readexactly size can not be less than zero")),
+                    count => begin(this, simple(Goal::Exactly, count as usize)),
+                },
+            )
+            .method0(c"_readline", c"_readline($self, /)\n--\n\nreadline(): the bytes, or the wait for them.", |this| {
+                begin(this, simple(Goal::Line, 0))
+            })
+            .method1(
+                c"_readuntil",
+                c"_readuntil($self, separator, /)\n--\n\nreaduntil(): the bytes, or the wait for them.",
+                begin_until,
+            )
+            .method1(
+                c"_next_line",
+                c"_next_line($self, line, /)\n--\n\nThe line, or StopAsyncIteration if it is empty.",
+                |_, line| {
+                    if line.len()? == 0 { Err(PyStopAsyncIteration::new_err(())) } else { Ok(Own::new(line.clone())) }
+                },
+            )
+            .get_set(
+                c"_buffer",
+                c"The bytes that wait to be read: a copy.",
+                |this| Ok(Own::new(this.with(|buffer| PyByteArray::new(this.py(), buffer.as_slice())).into_any())),
+                |this, value| {
+                    let bytes = match value {
+                        Some(value) => PyBuffer::<u8>::get(value)?.to_vec(this.py())?,
+                        None => return Err(PyTypeError::new_err("cannot delete attribute")),
+                    };
+                    this.with(|buffer| {
+                        buffer.clear();
+                        buffer.append(&bytes);
+                    });
+                    Ok(())
+                },
+            )
+            .get_set(
+                c"_limit",
+                c"",
+                |this| Ok(this.limit.get()),
+                |this, value| value.map_or(Ok(()), |v| v.extract().map(|v| this.limit.set(v))),
+            )
+            .get_set(
+                c"_eof",
+                c"",
+                |this| Ok(this.eof.get()),
+                |this, value| value.map_or(Ok(()), |v| v.is_truthy().map(|v| this.eof.set(v))),
+            )
+            .get_set(
+                c"_paused",
+                c"",
+                |this| Ok(this.paused.get()),
+                |this, value| value.map_or(Ok(()), |v| v.is_truthy().map(|v| this.paused.set(v))),
+            )
+            .get_set(
+                c"_waiter",
+                c"",
+                |this| Ok(this.waiter.get(this.py()).map(Own::new)),
+                |this, value| {
+                    match value.filter(|v| !v.is_none()) {
+                        Some(value) => this.waiter.set(value.clone()),
+                        None => this.waiter.unset(),
+                    }
+                    Ok(())
+                },
+            )
+            .get_set(
+                c"_transport",
+                c"",
+                |this| Ok(this.transport.get(this.py()).map(Own::new)),
+                |this, value| {
+                    match value.filter(|v| !v.is_none()) {
+                        Some(value) => this.transport.set(value.clone()),
+                        None => this.transport.unset(),
+                    }
+                    Ok(())
+                },
+            )
+            .get(c"_exception", c"", |this| Ok(this.exception.get(this.py()).map(Own::new)))
+            .get(c"_loop", c"", |this| Ok(this.event_loop.get(this.py()).map(Own::new)))
+            .get(c"_source_traceback", c"", |this| Ok(this.source_traceback.get(this.py()).map(Own::new)));
+    }
+}
