@@ -1,12 +1,19 @@
 """The part of an event loop that does not depend on the operating system; see asyncio's event loop reference and PEP 3156."""
 
-__all__ = ("BaseEventLoop",)
+__all__ = ("BaseEventLoop", "Server")
 
 from . import _rasyncio
 from ._lazy import lazily
-from ._rasyncio import _format_handle, _run_until_complete_cb
+from ._rasyncio import (
+    _check_ssl_socket,
+    _format_handle,
+    _interleave_addrinfos,
+    _ipaddr_info,
+    _run_until_complete_cb,
+    _set_nodelay,
+)
 from ._shell import shell
-from .events import AbstractEventLoop
+from .events import AbstractEventLoop, AbstractServer
 
 # More timers than this, more of them cancelled than the fraction: the loop clears all cancelled ones away.
 _MIN_SCHEDULED_TIMER_HANDLES = 100
@@ -16,6 +23,7 @@ MAXIMUM_SELECT_TIMEOUT = 24 * 3600
 
 __getattr__ = lazily(
     __name__,
+    _HAS_IPv6=lambda: hasattr(__import__("socket"), "AF_INET6"),
     collections="collections",
     concurrent="concurrent.futures",
     constants="rasyncio.constants",
@@ -61,3 +69,124 @@ async def shutdown_asyncgens(self):
 async def shutdown_default_executor(self, timeout=None):
     """Wait until the default executor's threads are done, at most timeout seconds; a RuntimeWarning if they are not."""
     return await self._shutdown_default_executor(timeout)
+
+
+@shell(BaseEventLoop)
+async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
+    """socket.getaddrinfo() in the default executor."""
+    return await self._getaddrinfo(host, port, family, type, proto, flags)
+
+
+@shell(BaseEventLoop)
+async def getnameinfo(self, sockaddr, flags=0):
+    """socket.getnameinfo() in the default executor."""
+    return await self._getnameinfo(sockaddr, flags)
+
+
+@shell(BaseEventLoop)
+async def create_connection(
+    self,
+    protocol_factory,
+    host=None,
+    port=None,
+    *,
+    ssl=None,
+    family=0,
+    proto=0,
+    flags=0,
+    sock=None,
+    local_addr=None,
+    server_hostname=None,
+    ssl_handshake_timeout=None,
+    ssl_shutdown_timeout=None,
+    happy_eyeballs_delay=None,
+    interleave=None,
+    all_errors=False,
+):
+    """Connect to host and port over TCP, or take a connected socket; answers (transport, protocol).
+
+    Addresses are tried in their order, or, with happy_eyeballs_delay in seconds, in a race (RFC 8305). OSError if none
+    answers; with all_errors an ExceptionGroup of all errors.
+    """
+    hosts = (host, port, ssl, family, proto, flags, sock, local_addr, server_hostname)
+    times = (ssl_handshake_timeout, ssl_shutdown_timeout, happy_eyeballs_delay, interleave, all_errors)
+    return await self._create_connection(protocol_factory, *hosts, *times)
+
+
+@shell(BaseEventLoop)
+async def connect_accepted_socket(
+    self, protocol_factory, sock, *, ssl=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None
+):
+    """A transport and protocol for a socket that was accepted elsewhere; answers (transport, protocol)."""
+    times = (ssl_handshake_timeout, ssl_shutdown_timeout)
+    return await self._connect_accepted_socket(protocol_factory, sock, ssl, *times)
+
+
+@shell(BaseEventLoop)
+async def create_server(
+    self,
+    protocol_factory,
+    host=None,
+    port=None,
+    *,
+    family=0,
+    flags=1,
+    sock=None,
+    backlog=100,
+    ssl=None,
+    reuse_address=None,
+    reuse_port=None,
+    keep_alive=None,
+    ssl_handshake_timeout=None,
+    ssl_shutdown_timeout=None,
+    start_serving=True,
+):
+    """Listen on host and port over TCP, or on a bound socket; answers a Server.
+
+    host may be several hosts, or empty for all interfaces. OSError if no address can be bound.
+    """
+    address = (host, port, family, flags, sock, backlog, ssl, reuse_address, reuse_port, keep_alive)
+    times = (ssl_handshake_timeout, ssl_shutdown_timeout, start_serving)
+    return await self._create_server(protocol_factory, *address, *times)
+
+
+@shell(BaseEventLoop)
+async def _create_server_getaddrinfo(self, host, port, family, flags):
+    if infos := await self._ensure_resolved((host, port), family=family, type=1, flags=flags, loop=self):
+        return infos
+    raise OSError(f"getaddrinfo({host!r}) returned empty list")
+
+
+class Server(_rasyncio._Server, AbstractServer):
+    """Listening sockets and the connections they brought; see asyncio's reference of event loops."""
+
+
+@shell(Server)
+async def start_serving(self):
+    """Accept connections from now on."""
+    self._start_serving()
+    await _rasyncio._sleep(0)
+
+
+@shell(Server)
+async def serve_forever(self):
+    """Accept connections until cancelled; then the server is closed."""
+    await self._serve_forever()
+
+
+@shell(Server)
+async def wait_closed(self):
+    """Wait until the server is closed and its last connection is gone."""
+    if (waiter := self._close_waiter()) is not None:
+        await waiter
+
+
+@shell(Server)
+async def __aenter__(self):
+    return self
+
+
+@shell(Server)
+async def __aexit__(self, *exc):
+    self.close()
+    await self.wait_closed()

@@ -4,7 +4,9 @@ __all__ = ("BaseSelectorEventLoop",)
 
 from . import _rasyncio
 from ._lazy import lazily
+from ._shell import shell
 from .base_events import BaseEventLoop
+from .transports import Transport
 
 __getattr__ = lazily(
     __name__,
@@ -35,3 +37,37 @@ class BaseSelectorEventLoop(_rasyncio._BaseSelectorEventLoop, BaseEventLoop):
 
     selector is a `selectors` object; without it the loop has a poller of its own, which is much faster.
     """
+
+
+class _SelectorSocketTransport(Transport):
+    """What `__class__` of a socket transport is: the native class cannot derive from asyncio.Transport, this one does."""
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_recv(self, sock, n):
+    """Receive at most n bytes from a non-blocking socket."""
+    return await self._sock_recv(sock, n)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_recv_into(self, sock, buf):
+    """Receive into a buffer from a non-blocking socket; answers how many bytes came."""
+    return await self._sock_recv_into(sock, buf)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_sendall(self, sock, data):
+    """Send all bytes of data to a non-blocking socket."""
+    return await self._sock_sendall(sock, data)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_connect(self, sock, address):
+    """Connect a non-blocking socket."""
+    return await self._sock_connect(sock, address)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_accept(self, sock):
+    """Accept a connection on a non-blocking socket; answers (socket, address)."""
+    return await self._sock_accept(sock)

@@ -9,6 +9,7 @@
 //! - `report`: the exception handler.
 //! - `executor`: `run_in_executor`, and shutting executors and async generators down.
 //! - `create`: futures and tasks, the task factory.
+//! - `connect`: connections, servers, names. - `server`: Server.
 //!
 //! States: open -> running -> open -> ... -> closed. A closed loop refuses everything with "Event loop is closed".
 //!
@@ -16,11 +17,13 @@
 //! `_process_events`, `time`), so that loops written in Python with a selector of their own run on it; `selector_events`
 //! puts a native one in its place, which steps back to the general one as soon as something is overridden.
 
+mod connect;
 mod create;
 mod executor;
 mod report;
 pub mod run;
 mod schedule;
+mod server;
 
 use std::cell::Cell;
 
@@ -190,11 +193,15 @@ impl Class for BaseEventLoop {
         report::define(spec);
         executor::define(spec);
         create::define(spec);
+        connect::define(spec);
     }
 }
 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<BaseEventLoop>(module)?;
+    slots::add_class::<connect::Attempt>(module)?;
+    connect::add(module)?;
+    server::add(module)?;
     run::add(module)
 }

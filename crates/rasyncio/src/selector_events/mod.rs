@@ -13,6 +13,7 @@
 //!
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
+mod sock;
 pub mod transport;
 mod turn;
 pub mod watch;
@@ -285,6 +286,7 @@ impl Class for BaseSelectorEventLoop {
                 Ok(())
             },
         );
+        sock::define(spec);
         watch::define(spec);
     }
 }

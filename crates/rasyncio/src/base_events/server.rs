@@ -1,0 +1,270 @@
+//! `Server`: listening sockets and the connections they brought (asyncio's base_events.Server).
+//!
+//! Called by users; made by `create_server`. Calls the loop to watch the sockets, and the transports to close or abort them.
+//!
+//! States: made -> serving -> closed (no sockets). `wait_closed` waits until it is closed and the last connection is gone
+//! (from 3.12.1; before that it returned at once on a closed server).
+//!
+//! The server has only weak references to its transports.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PyTuple};
+use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
+
+use super::create_future;
+use crate::{exceptions, face};
+
+class! {
+    /// The native half of Server.
+    pub struct Server {
+        event_loop: Slot,
+        sockets: Slot,
+        clients: Slot,
+        protocol_factory: Slot,
+        ssl_context: Slot,
+        backlog: Slot,
+        ssl_handshake_timeout: Slot,
+        ssl_shutdown_timeout: Slot,
+        serving_forever: Slot,
+        waiters: RefCell<Vec<Own>>,
+        woken: Cell<bool>,
+        serving: Cell<bool>,
+    }
+}
+
+fn clients<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    if let Some(set) = this.clients.get(py) {
+        return Ok(set);
+    }
+    let set = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?.call0()?;
+    this.clients.set(set.clone());
+    Ok(set)
+}
+
+fn is_idle(this: &Ref<'_, Server>) -> PyResult<bool> {
+    Ok(!this.clients.is_set() || clients(this)?.len()? == 0)
+}
+
+fn wake(this: &Ref<'_, Server>) -> PyResult<()> {
+    let py = this.py();
+    this.woken.set(true);
+    let waiters = std::mem::take(&mut *this.waiters.borrow_mut());
+    for waiter in waiters {
+        let waiter = waiter.into_bound(py);
+        if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+            waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+        }
+    }
+    Ok(())
+}
+
+fn sockets<'py>(this: &Ref<'py, Server>) -> Option<Bound<'py, PyAny>> {
+    this.sockets.get(this.py()).filter(|s| !s.is_none())
+}
+
+fn start_serving(this: &Ref<'_, Server>) -> PyResult<()> {
+    let py = this.py();
+    if this.serving.replace(true) {
+        return Ok(());
+    }
+    let event_loop = this.event_loop.get_or_none(py);
+    let Some(sockets) = sockets(this) else { return Ok(()) };
+    for socket in sockets.try_iter()? {
+        let socket = socket?;
+        socket.call_method1(intern!(py, "listen"), (this.backlog.get_or_none(py),))?;
+        event_loop.call_method1(
+            intern!(py, "_start_serving"),
+            (
+                this.protocol_factory.get_or_none(py),
+                socket,
+                this.ssl_context.get_or_none(py),
+                this.any(),
+                this.backlog.get_or_none(py),
+                this.ssl_handshake_timeout.get_or_none(py),
+                this.ssl_shutdown_timeout.get_or_none(py),
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+fn close(this: &Ref<'_, Server>) -> PyResult<()> {
+    let py = this.py();
+    let Some(sockets) = sockets(this) else { return Ok(()) };
+    this.sockets.unset();
+    let event_loop = this.event_loop.get_or_none(py);
+    for socket in sockets.try_iter()? {
+        event_loop.call_method1(intern!(py, "_stop_serving"), (socket?,))?;
+    }
+    this.serving.set(false);
+    if let Some(future) = this.serving_forever.take(py) {
+        if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
+            future.call_method0(intern!(py, "cancel"))?;
+        }
+    }
+    if is_idle(this)? { wake(this) } else { Ok(()) }
+}
+
+fn each_client(this: &Ref<'_, Server>, method: &str) -> PyResult<()> {
+    let all = clients(this)?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    for transport in all {
+        transport.call_method0(method)?;
+    }
+    Ok(())
+}
+
+fn serve_forever<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    if this.serving_forever.is_set() {
+        let text = format!("server {} is already being awaited on serve_forever()", this.any().repr()?);
+        return Err(PyRuntimeError::new_err(text));
+    }
+    if sockets(this).is_none() {
+        return Err(PyRuntimeError::new_err(format!("server {} is closed", this.any().repr()?)));
+    }
+    this.any().call_method0(intern!(py, "_start_serving"))?;
+    let future = create_future(&this.event_loop.get_or_none(py))?;
+    this.serving_forever.set(future.clone());
+    slots::coroutine(py, "Server.serve_forever", [this.any().clone(), future], |co, [this, future]| async move {
+        let result = co.wait(&co.get(future)).await;
+        let py = co.py();
+        if let Err(error) = &result {
+            if exceptions::is_cancelled(py, error) {
+                co.get(this).call_method0(intern!(py, "close"))?;
+                if py.version_info() >= (3, 13) {
+                    co.get(this).call_method0(intern!(py, "close_clients"))?;
+                }
+                let closed = co.keep(co.get(this).call_method0(intern!(py, "wait_closed"))?);
+                // Whatever comes of it, the cancellation is what is raised.
+                drop(co.wait(&co.get(closed)).await);
+            }
+        }
+        co.get_as::<Server>(this).serving_forever.unset();
+        result
+    })
+}
+
+/// What wait_closed() waits for; None if nothing.
+fn close_waiter<'py>(this: &Ref<'py, Server>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = this.py();
+    if this.woken.get() || (py.version_info() < (3, 12) && sockets(this).is_none()) {
+        return Ok(None);
+    }
+    let waiter = create_future(&this.event_loop.get_or_none(py))?;
+    this.waiters.borrow_mut().push(waiter.clone().into());
+    Ok(Some(waiter))
+}
+
+fn init(this: &Ref<'_, Server>, args: &Args<'_, '_>) -> PyResult<()> {
+    const INIT: Signature<7> = Signature::method(
+        "Server.__init__",
+        [
+            arg("loop"),
+            arg("sockets"),
+            arg("protocol_factory"),
+            arg("ssl_context"),
+            arg("backlog"),
+            arg("ssl_handshake_timeout"),
+            opt("ssl_shutdown_timeout"),
+        ],
+    );
+    let slots = [
+        &this.event_loop,
+        &this.sockets,
+        &this.protocol_factory,
+        &this.ssl_context,
+        &this.backlog,
+        &this.ssl_handshake_timeout,
+        &this.ssl_shutdown_timeout,
+    ];
+    for (slot, value) in slots.into_iter().zip(args.parse(&INIT)?) {
+        if let Some(value) = value {
+            slot.set(value.clone());
+        }
+    }
+    Ok(())
+}
+
+impl Class for Server {
+    const NAME: &'static CStr = c"rasyncio.base_events._Server";
+    const DOC: &'static CStr = c"The native half of Server.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.init(init)
+            .repr(|this| {
+                let py = this.py();
+                let sockets = this.any().getattr(intern!(py, "sockets"))?;
+                Ok(format!("<{} sockets={}>", this.any().get_type().name()?, sockets.repr()?))
+            })
+            .method1(c"_attach", c"_attach($self, transport, /)\n--\n\nA connection has come.", |this, transport| {
+                if sockets(this).is_none() {
+                    return Err(PyAssertionError::new_err(()));
+                }
+                clients(this)?.call_method1(intern!(this.py(), "add"), (transport,)).map(drop)
+            })
+            .method1(c"_detach", c"_detach($self, transport, /)\n--\n\nA connection is gone.", |this, transport| {
+                clients(this)?.call_method1(intern!(this.py(), "discard"), (transport,))?;
+                if is_idle(this)? && sockets(this).is_none() && !this.woken.get() { wake(this) } else { Ok(()) }
+            })
+            .method0(c"_start_serving", c"_start_serving($self, /)\n--\n\nListen and accept.", start_serving)
+            .method0(c"_wakeup", c"_wakeup($self, /)\n--\n\nWake who waits for the end.", wake)
+            .method0(c"_serve_forever", c"_serve_forever($self, /)\n--\n\nThe body of serve_forever().", |this| {
+                serve_forever(this).map(Own::new)
+            })
+            .method0(
+                c"_close_waiter",
+                c"_close_waiter($self, /)\n--\n\nWhat wait_closed() waits for, or None.",
+                |this| Ok(close_waiter(this)?.map(Own::new)),
+            )
+            .method0(c"get_loop", c"get_loop($self, /)\n--\n\nThe server's loop.", |this| {
+                Ok(this.event_loop.get(this.py()).map(Own::new))
+            })
+            .method0(c"is_serving", c"is_serving($self, /)\n--\n\nWhether new connections are accepted.", |this| {
+                Ok(this.serving.get())
+            })
+            .method0(
+                c"close",
+                c"close($self, /)\n--\n\nAccept no more connections and close the listening sockets; connections stay.",
+                close,
+            )
+            .method0(c"close_clients", c"close_clients($self, /)\n--\n\nClose all connections.", |this| {
+                each_client(this, "close")
+            })
+            .method0(c"abort_clients", c"abort_clients($self, /)\n--\n\nAbort all connections.", |this| {
+                each_client(this, "abort")
+            })
+            .get(c"sockets", c"The listening sockets, a tuple; empty when closed.", |this| {
+                let py = this.py();
+                let Some(sockets) = sockets(this) else { return Ok(Own::new(PyTuple::empty(py).into_any())) };
+                let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
+                let all = sockets.try_iter()?.map(|s| wrapper.call1((s?,))).collect::<PyResult<Vec<_>>>()?;
+                Ok(Own::new(PyTuple::new(py, all)?.into_any()))
+            })
+            .get(c"_sockets", c"", |this| Ok(this.sockets.get(this.py()).map(Own::new)))
+            .get(c"_loop", c"", |this| Ok(this.event_loop.get(this.py()).map(Own::new)))
+            .get(c"_clients", c"", |this| clients(this).map(Own::new))
+            .get(c"_ssl_context", c"", |this| Ok(this.ssl_context.get(this.py()).map(Own::new)))
+            .get(c"_serving_forever_fut", c"", |this| Ok(this.serving_forever.get(this.py()).map(Own::new)))
+            .get(c"_serving", c"", |this| Ok(this.serving.get()))
+            .get(c"_waiters", c"", |this| {
+                let py = this.py();
+                if this.woken.get() {
+                    return Ok(None);
+                }
+                let all: Vec<_> = this.waiters.borrow().iter().map(|w| w.bind(py).clone()).collect();
+                Ok(Some(Own::new(pyo3::types::PyList::new(py, all)?.into_any())))
+            });
+    }
+}
+
+/// Puts the server in the extension module.
+pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    slots::add_class::<Server>(module)
+}
