@@ -307,6 +307,13 @@ fn make<T: Native>(py: Python<'_>) -> PyResult<*mut ffi::PyTypeObject> {
         // SAFETY: a fresh heap type that no one has called yet; the field is not inherited by derived types.
         unsafe { (*kind).tp_vectorcall = Some(spec.vectorcall()) };
     }
+    if !T::IMMUTABLE {
+        // A class that stands for one written in Python is called by its bare name in error texts, as those are.
+        let name = T::NAME.to_bytes();
+        let last = name.iter().rposition(|byte| *byte == b'.').map_or(0, |dot| dot + 1);
+        // SAFETY: CPython has made a copy of the name, which the type owns; its tail is as long-lived and as terminated.
+        unsafe { (*kind).tp_name = (*kind).tp_name.add(last) };
+    }
     T::cell().kind.set(kind);
     Ok(kind)
 }

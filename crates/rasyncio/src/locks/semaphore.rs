@@ -62,9 +62,11 @@ fn acquired<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) ->
     Ok(Next::Return(yes(py)))
 }
 
-fn init(this: &Ref<'_, Semaphore>, args: &Args<'_, '_>) -> PyResult<i64> {
-    const INIT: Signature<1> = Signature::method("Semaphore.__init__", [opt("value")]);
-    let [value] = args.parse(&INIT)?;
+const INIT: Signature<1> = Signature::method("Semaphore.__init__", [opt("value")]);
+const BOUNDED_INIT: Signature<1> = Signature::method("BoundedSemaphore.__init__", [opt("value")]);
+
+fn init(this: &Ref<'_, Semaphore>, args: &Args<'_, '_>, signature: &Signature<1>) -> PyResult<i64> {
+    let [value] = args.parse(signature)?;
     let value = match value {
         Some(value) if value.lt(0)? => return Err(PyValueError::new_err("Semaphore initial value must be >= 0")),
         Some(value) => value.extract::<i64>()?,
@@ -81,7 +83,7 @@ impl Class for Semaphore {
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
-        spec.init(|this, args| init(this, args).map(drop))
+        spec.init(|this, args| init(this, args, &INIT).map(drop))
             .repr(|this| {
                 let py = this.py();
                 let locked = this.any().call_method0(intern!(py, "locked"))?.is_truthy()?;
@@ -143,7 +145,7 @@ impl Class for BoundedSemaphore {
 
     fn define(spec: &mut Spec<Self>) {
         spec.init(|this, args| {
-            this.bound.set(init(this.base(), args)?);
+            this.bound.set(init(this.base(), args, &BOUNDED_INIT)?);
             Ok(())
         })
         .method0(
