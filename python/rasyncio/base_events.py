@@ -72,6 +72,11 @@ async def shutdown_default_executor(self, timeout=None):
 
 
 @shell(BaseEventLoop)
+async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra=None, **kwargs):
+    raise NotImplementedError("rasyncio has no subprocesses yet")
+
+
+@shell(BaseEventLoop)
 async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
     """socket.getaddrinfo() in the default executor."""
     return await self._getaddrinfo(host, port, family, type, proto, flags)

@@ -109,3 +109,29 @@ pub fn raise(value: &Bound<'_, PyAny>) -> PyErr {
     unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
     PyErr::fetch(value.py())
 }
+
+unsafe extern "C" {
+    fn PyErr_GetHandledException() -> *mut ffi::PyObject;
+    fn PyErr_SetHandledException(exception: *mut ffi::PyObject);
+}
+
+/// Runs `f` as the body of an `except` clause that caught `error`: `sys.exc_info()` shows it.
+pub fn handling<R>(error: &Bound<'_, PyAny>, f: impl FnOnce() -> R) -> R {
+    struct Restore(*mut ffi::PyObject);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the exception that was being handled before, with the reference that was handed out; null for none.
+            unsafe {
+                PyErr_SetHandledException(self.0);
+                ffi::Py_XDECREF(self.0);
+            }
+        }
+    }
+    // SAFETY: under the GIL; the first hands a reference out, the second counts its own.
+    let _restore = unsafe {
+        let restore = Restore(PyErr_GetHandledException());
+        PyErr_SetHandledException(error.as_ptr());
+        restore
+    };
+    f()
+}

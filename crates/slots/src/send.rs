@@ -134,6 +134,10 @@ pub fn thrown<'py>(args: &Args<'_, 'py>) -> PyResult<PyErr> {
     let (Some(kind), true) = (given.first(), given.len() <= 3 && !args.has_keywords()) else {
         return Err(PyTypeError::new_err(format!("throw expected at least 1 argument, got {}", given.len())));
     };
+    if given.len() > 1 && py.version_info() >= (3, 12) {
+        let text = c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), text, 1)?;
+    }
     let value = given.get(1).filter(|v| !v.is_none());
     let error = if let Ok(class) = kind.cast::<PyType>() {
         if !class.is_subclass_of::<pyo3::exceptions::PyBaseException>()? {

@@ -247,6 +247,7 @@ fn connect_one<'py>(
             match made {
                 Ok(connecting) => co.keep(connecting),
                 Err(error) => {
+                    note(&co, errors, &error)?;
                     co.get(socket).call_method0(intern!(py, "close"))?;
                     return Err(error);
                 }

@@ -79,7 +79,9 @@ fn call_default<'py>(this: &Ref<'py, BaseEventLoop>, context: &Bound<'py, PyAny>
     match this.any().call_method1(intern!(py, "default_exception_handler"), (context,)) {
         Ok(_) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => log_error(py, failed, exc_info(py, error.value(py).as_any())?),
+        Err(error) => slots::handling(error.value(py).as_any(), || {
+            log_error(py, failed, pyo3::types::PyBool::new(py, true).to_owned().into_any())
+        }),
     }
 }
 

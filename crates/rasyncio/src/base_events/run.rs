@@ -407,8 +407,10 @@ pub(super) fn close(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         return Ok(());
     }
     if this.debug.get() {
-        let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "debug"), ("Close %r", this.any()))?;
+        // While the interpreter shuts down there may be no log any more.
+        if let Ok(logger) = face(py, "base_events").and_then(|face| face.getattr(intern!(py, "logger"))) {
+            logger.call_method1(intern!(py, "debug"), ("Close %r", this.any()))?;
+        }
     }
     this.closed.set(true);
     LoopCore::forget_everything(this.base())?;
@@ -453,6 +455,21 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         .method0(c"_run_once", c"_run_once($self, /)\n--\n\nMake one turn.", make_turn)
         .method1(c"_process_events", c"_process_events($self, event_list, /)\n--\n\nTurn events into entries.", |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_process_events"))
+        })
+        .method(c"_make_socket_transport", c"_make_socket_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+            Err::<(), _>(BaseEventLoop::not_implemented("_make_socket_transport"))
+        })
+        .method(c"_make_ssl_transport", c"_make_ssl_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+            Err::<(), _>(BaseEventLoop::not_implemented("_make_ssl_transport"))
+        })
+        .method(c"_make_datagram_transport", c"_make_datagram_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+            Err::<(), _>(BaseEventLoop::not_implemented("_make_datagram_transport"))
+        })
+        .method(c"_make_read_pipe_transport", c"_make_read_pipe_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+            Err::<(), _>(BaseEventLoop::not_implemented("_make_read_pipe_transport"))
+        })
+        .method(c"_make_write_pipe_transport", c"_make_write_pipe_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+            Err::<(), _>(BaseEventLoop::not_implemented("_make_write_pipe_transport"))
         })
         .method1(c"_set_coroutine_origin_tracking", c"_set_coroutine_origin_tracking($self, enabled, /)\n--\n\nHave coroutines remember where they were made, or not.", |this, enabled| {
             track_origins(this, enabled.is_truthy()?)

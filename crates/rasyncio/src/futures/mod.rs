@@ -325,10 +325,7 @@ impl Future {
                 }
             },
             State::Cancelled => Err(PyErr::from_value(Future::make_cancelled_error(this)?)),
-            State::Pending => {
-                this.check_initialized()?;
-                Err(exceptions::invalid_state(py, "Result is not set."))
-            }
+            State::Pending => Err(exceptions::invalid_state(py, "Result is not set.")),
         }
     }
 
@@ -344,10 +341,7 @@ impl Future {
                 Ok(exception)
             }
             State::Cancelled => Err(PyErr::from_value(Future::make_cancelled_error(this)?)),
-            State::Pending => {
-                this.check_initialized()?;
-                Err(exceptions::invalid_state(py, "Exception is not set."))
-            }
+            State::Pending => Err(exceptions::invalid_state(py, "Exception is not set.")),
         }
     }
 

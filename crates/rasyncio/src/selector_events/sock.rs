@@ -268,6 +268,17 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
         this.any().getattr(intern!(py, "_start_serving"))?,
     ];
     all.extend(args.positional().iter().cloned());
+    // sslcontext, server, backlog, and the two time limits of TLS.
+    let constants = face(py, "constants")?;
+    let defaults = [
+        py.None().into_bound(py),
+        py.None().into_bound(py),
+        100i32.into_pyobject(py)?.into_any(),
+        constants.getattr(intern!(py, "SSL_HANDSHAKE_TIMEOUT"))?,
+        constants.getattr(intern!(py, "SSL_SHUTDOWN_TIMEOUT"))?,
+    ];
+    let given = args.positional().len() - 2;
+    all.extend(defaults.into_iter().skip(given));
     this.any().call_method1(intern!(py, "call_later"), PyTuple::new(py, all)?).map(drop)
 }
 

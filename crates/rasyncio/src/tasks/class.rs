@@ -54,6 +54,8 @@ impl Class for Task {
 
     fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
         let py = this.py();
+        // Whoever is told of it here may keep it; it is no task of the loop any more all the same.
+        this.registration.leave();
         if this.state() == State::Pending && this.log_destroy_pending.get() {
             let Some(event_loop) = this.event_loop(py) else { return Ok(()) };
             let details = PyDict::new(py);

@@ -270,8 +270,10 @@ fn wait_for_passed<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>) -> PyRes
 fn timed_out<'py>(py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> PyResult<Own> {
     match result {
         Err(error) if exceptions::is_cancelled(py, &error) => {
-            let timeout = PyTimeoutError::new_err(());
-            timeout.set_cause(py, Some(error));
+            let cancelled = error.into_value(py).into_bound(py).into_any();
+            let timeout = py.get_type::<PyTimeoutError>().call0()?;
+            let timeout = slots::handling(&cancelled, || slots::raise(&timeout));
+            timeout.set_cause(py, Some(PyErr::from_value(cancelled)));
             Err(timeout)
         }
         other => other.map(Own::new),
