@@ -40,8 +40,6 @@ NOT_BUILT = {
         "PidfdChildWatcher",
         "MultiLoopChildWatcher",
         "ThreadedChildWatcher",
-        "get_child_watcher",
-        "set_child_watcher",
     },
     "call graphs": {
         "capture_call_graph",

@@ -60,7 +60,7 @@ if _sys.version_info >= (3, 14):
 else:
     from ._rasyncio import get_child_watcher, set_child_watcher
 
-    __all__ = ("AbstractEventLoopPolicy", *__all__, "get_child_watcher", "set_child_watcher")
+    __all__ = ("AbstractEventLoopPolicy", *__all__[:9], "get_child_watcher", "set_child_watcher", *__all__[9:])
 
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=on_fork)

@@ -1,0 +1,203 @@
+"""Signal handlers of a loop, and what becomes of a loop in a forked child."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import rasyncio
+
+PACKAGES = [asyncio, rasyncio]
+
+
+@pytest.fixture(params=PACKAGES, ids=["asyncio", "rasyncio"])
+def loop(request):
+    loop = request.param.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def current_wakeup_fd():
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    return fd
+
+
+def test_handlers_run_in_the_order_of_their_signals(loop):
+    heard = []
+
+    def hear(name):
+        heard.append(name)
+        if len(heard) == 3:
+            loop.stop()
+
+    for name in ("SIGUSR1", "SIGUSR2"):
+        loop.add_signal_handler(getattr(signal, name), hear, name)
+    # Before the loop runs, from a callback, and to another thread than the loop's.
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR2)
+    loop.call_later(0, lambda: signal.raise_signal(signal.SIGUSR1))
+    loop.run_forever()
+    assert heard == ["SIGUSR1", "SIGUSR2", "SIGUSR1"]
+
+
+def test_a_signal_to_another_thread_wakes_the_loop(loop):
+    begin, end = threading.Event(), threading.Event()
+
+    def other():
+        begin.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        end.wait()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+    loop.call_soon(begin.set)
+    loop.run_forever()
+    end.set()
+    thread.join()
+
+
+def test_the_newest_handler_replaces_the_older(loop):
+    heard = []
+    loop.add_signal_handler(signal.SIGUSR1, heard.append, "old")
+    loop.add_signal_handler(signal.SIGUSR1, lambda: (heard.append("new"), loop.stop()))
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.run_forever()
+    assert heard == ["new"]
+
+
+def test_the_last_handler_gives_the_wakeup_descriptor_back(loop):
+    assert current_wakeup_fd() == -1
+    loop.add_signal_handler(signal.SIGUSR1, print)
+    loop.add_signal_handler(signal.SIGINT, print)
+    assert current_wakeup_fd() != -1
+    assert loop.remove_signal_handler(signal.SIGUSR1) is True
+    assert loop.remove_signal_handler(signal.SIGUSR1) is False
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    assert current_wakeup_fd() != -1
+    assert loop.remove_signal_handler(signal.SIGINT) is True
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert current_wakeup_fd() == -1
+
+
+def test_close_removes_all_handlers(loop):
+    loop.add_signal_handler(signal.SIGUSR1, print)
+    loop.close()
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    assert current_wakeup_fd() == -1
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop.add_signal_handler(signal.SIGUSR1, print)
+
+
+def test_handlers_live_with_a_selector_of_the_callers():
+    import selectors
+
+    loop = rasyncio.SelectorEventLoop(selectors.SelectSelector())
+    loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+    loop.call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+    loop.run_forever()
+    loop.close()
+
+
+async def coroutine_function():
+    pass
+
+
+@pytest.mark.parametrize(
+    ("sig", "callback", "kind", "text"),
+    [
+        ("1", print, TypeError, "sig must be an int, not '1'"),
+        (12345, print, ValueError, "invalid signal number 12345"),
+        (signal.SIGKILL, print, RuntimeError, "sig 9 cannot be caught"),
+        (signal.SIGUSR1, coroutine_function, TypeError, "coroutines cannot be used with add_signal_handler()"),
+    ],
+)
+def test_what_cannot_be_handled(loop, sig, callback, kind, text):
+    with pytest.raises(kind) as info:
+        loop.add_signal_handler(sig, callback)
+    assert str(info.value) == text
+    assert current_wakeup_fd() == -1
+    assert not loop._signal_handlers
+
+
+def test_only_the_main_thread_may_handle_signals(loop):
+    raised = []
+
+    def other():
+        try:
+            loop.add_signal_handler(signal.SIGUSR1, print)
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert raised == ["set_wakeup_fd only works in main thread of the main interpreter"]
+
+
+FORK = """import PACKAGE as asyncio, os, signal, sys
+
+async def in_child(loop):
+    reader, writer = os.pipe()
+    await asyncio.sleep(0)
+    heard = asyncio.Event()
+    asyncio.get_running_loop().add_reader(reader, heard.set)
+    os.write(writer, b"x")
+    await heard.wait()
+    assert asyncio.get_running_loop() is not loop
+    assert len(asyncio.all_tasks()) == 1
+    return 7
+
+async def main():
+    loop = asyncio.get_running_loop()
+    reader, writer = os.pipe()
+    heard = asyncio.Event()
+    loop.add_reader(reader, heard.set)
+    loop.add_signal_handler(signal.SIGUSR1, heard.set)
+    timer = loop.call_later(1000, print)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            assert signal.set_wakeup_fd(-1) == -1
+            assert asyncio._get_running_loop() is None
+            status = asyncio.run(in_child(loop))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(pid, 0)
+    # The parent's own descriptors are still watched, whatever the child did.
+    os.write(writer, b"x")
+    await heard.wait()
+    assert asyncio.get_running_loop() is loop
+    assert os.waitstatus_to_exitcode(status) == 7, status
+    heard.clear()
+    loop.remove_reader(reader)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await heard.wait()
+    timer.cancel()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("package", ["asyncio", "rasyncio"])
+def test_a_forked_child_forgets_the_loop_and_runs_its_own(package):
+    done = subprocess.run(
+        [sys.executable, "-c", FORK.replace("PACKAGE", package)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("what", ["create_unix_connection", "create_unix_server", "connect_read_pipe", "subprocess_exec"])
+def test_what_is_not_there_says_so(what):
+    async def main():
+        await getattr(rasyncio.get_running_loop(), what)(None, None)
+
+    with pytest.raises(NotImplementedError, match="rasyncio has no"):
+        rasyncio.run(main())
