@@ -546,7 +546,7 @@ impl Class for StreamReader {
             .method0(
                 c"_maybe_resume_transport",
                 c"_maybe_resume_transport($self, /)\n--\n\nResume the transport if enough was read.",
-                |this| StreamReader::maybe_resume(this),
+                StreamReader::maybe_resume,
             )
             .method1(c"_read", c"_read($self, n, /)\n--\n\nread(): the bytes, or the wait for them.", |this, count| {
                 match count.extract::<i64>()? {
