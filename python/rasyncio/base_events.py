@@ -77,6 +77,11 @@ async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout,
 
 
 @shell(BaseEventLoop)
+async def _ensure_resolved(self, address, *, family=0, type=1, proto=0, flags=0, loop):
+    return await self._resolve(address, family=family, type=type, proto=proto, flags=flags, loop=loop)
+
+
+@shell(BaseEventLoop)
 async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
     """socket.getaddrinfo() in the default executor."""
     return await self._getaddrinfo(host, port, family, type, proto, flags)

@@ -136,9 +136,7 @@ fn schedule<'py>(this: &Ref<'py, Timeout>, when: Option<&Bound<'py, PyAny>>) -> 
 fn reschedule<'py>(this: &Ref<'py, Timeout>, when: &Bound<'py, PyAny>) -> PyResult<()> {
     match this.state.get() {
         State::Entered => schedule(this, Some(when)),
-        State::Created if this.py().version_info() >= (3, 12) => {
-            Err(PyRuntimeError::new_err("Timeout has not been entered"))
-        }
+        State::Created => Err(PyRuntimeError::new_err("Timeout has not been entered")),
         state => Err(PyRuntimeError::new_err(format!("Cannot change state of {} Timeout", state.name()))),
     }
 }

@@ -905,7 +905,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
     .method(c"_connect_accepted_socket", c"_connect_accepted_socket($self, /, *args)\n--\n\nThe body of connect_accepted_socket().", |this, args| {
         connect_accepted(this, args).map(Own::new)
     })
-    .method(c"_ensure_resolved", c"_ensure_resolved($self, address, *, family=0, type=1, proto=0, flags=0, loop)\n--\n\nAddress infos for an address.", |this, args| {
+    .method(c"_resolve", c"_resolve($self, address, /, **kwargs)\n--\n\nAddress infos for an address.", |this, args| {
         ensure_resolved(this, args).map(Own::new)
     })
     .method(c"_getaddrinfo", c"_getaddrinfo($self, host, port, family, type, proto, flags, /)\n--\n\nThe future behind getaddrinfo().", getaddrinfo)

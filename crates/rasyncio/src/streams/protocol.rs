@@ -300,10 +300,8 @@ fn connection_made<'py>(this: &Ref<'py, StreamReaderProtocol>, transport: &Bound
     let result = callback.call1((reader, writer))?;
     if coroutines::is_coroutine(&result)? {
         let task = create_task(&event_loop, &result, None)?;
-        if py.version_info() >= (3, 12) {
-            let done = ClientTask { transport: Slot::of(transport.clone()), event_loop: Slot::of(event_loop) };
-            task.call_method1(intern!(py, "add_done_callback"), (Ref::create(py, done)?.into_any(),))?;
-        }
+        let done = ClientTask { transport: Slot::of(transport.clone()), event_loop: Slot::of(event_loop) };
+        task.call_method1(intern!(py, "add_done_callback"), (Ref::create(py, done)?.into_any(),))?;
         this.task.set(task);
     }
     this.strong_reader.unset();

@@ -334,6 +334,9 @@ class! {
         timer: Slot,
         task: Slot,
         left: Cell<usize>,
+        /// What `as_completed()` was given, until the first step: before 3.13 it is a generator, which begins there.
+        awaitables: Slot,
+        timeout: Slot,
     }
 }
 
@@ -460,6 +463,9 @@ impl Class for AsCompleted {
 
     fn define(spec: &mut Spec<Self>) {
         fn next(this: &Ref<'_, AsCompleted>, resolve: bool) -> PyResult<Option<Own>> {
+            if let Some(awaitables) = this.awaitables.take(this.py()) {
+                begin(this, &awaitables)?;
+            }
             match this.left.get() {
                 0 => Ok(None),
                 left => {
@@ -481,18 +487,29 @@ fn as_completed<'py>(
     awaitables: &Bound<'py, PyAny>,
     timeout: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Own> {
-    if py.version_info() >= (3, 13) {
-        if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (awaitables,))?.is_truthy()? {
-            return Err(PyTypeError::new_err(format!(
-                "expects an iterable of awaitables, not {}",
-                type_name(awaitables)?
-            )));
-        }
-    } else if base_futures::isfuture(awaitables)? || coroutines::is_coroutine(awaitables)? {
+    let this = Ref::create(py, AsCompleted::default())?;
+    if let Some(timeout) = timeout {
+        this.timeout.set(timeout.clone());
+    }
+    if py.version_info() < (3, 13) {
+        this.awaitables.set(awaitables.clone());
+        return Ok(this.into_any().into());
+    }
+    if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (awaitables,))?.is_truthy()? {
+        return Err(PyTypeError::new_err(format!("expects an iterable of awaitables, not {}", type_name(awaitables)?)));
+    }
+    begin(&this, awaitables)?;
+    Ok(this.into_any().into())
+}
+
+/// Makes tasks of coroutines, and follows all.
+fn begin<'py>(this: &Ref<'py, AsCompleted>, awaitables: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    if base_futures::isfuture(awaitables)? || coroutines::is_coroutine(awaitables)? {
         return Err(PyTypeError::new_err(format!("expect an iterable of futures, not {}", type_name(awaitables)?)));
     }
-    let distinct = PySet::empty(py)?;
     let event_loop = get_event_loop(py)?;
+    let distinct = PySet::empty(py)?;
     for awaitable in awaitables.try_iter()? {
         distinct.add(awaitable?)?;
     }
@@ -501,7 +518,6 @@ fn as_completed<'py>(
         todo.add(ensure_future(&awaitable, Some(&event_loop))?)?;
     }
     let todo: Vec<Bound<'py, PyAny>> = todo.iter().collect();
-    let this = Ref::create(py, AsCompleted::default())?;
     if let Some(task) = awaited_by::current(py)? {
         this.task.set(task);
     }
@@ -519,10 +535,10 @@ fn as_completed<'py>(
             }
         }
     }
-    if let (false, Some(timeout)) = (todo.is_empty(), timeout) {
+    if let (false, Some(timeout)) = (todo.is_empty(), this.timeout.take(py)) {
         this.timer.set(event_loop.call_method1(intern!(py, "call_later"), (timeout, this.any()))?);
     }
-    Ok(this.into_any().into())
+    Ok(())
 }
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
