@@ -354,23 +354,35 @@ fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -
     failed().unwrap_or_else(|error| error)
 }
 
-/// The transport and protocol for a connected socket: `_create_connection_transport`.
-async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> PyResult<Own> {
-    let (transport, protocol, waiter) = {
-        let py = co.py();
-        co.get(socket).call_method1(intern!(py, "setblocking"), (false,))?;
-        let protocol = co.get(factory).call0()?;
-        let event_loop = co.get(event_loop);
-        let waiter = create_future(&event_loop)?;
-        let arguments = (co.get(socket), &protocol, &waiter);
-        let transport = event_loop.call_method1(intern!(py, "_make_socket_transport"), arguments)?;
-        (co.keep(transport), co.keep(protocol), co.keep(waiter))
+/// The transport and protocol for a connected socket: `_create_connection_transport`. Until the transport has taken it over,
+/// a socket that is `ours` is closed if something fails.
+async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept, ours: bool) -> PyResult<Own> {
+    let (transport, protocol, waiter) = match begin_transport(co, event_loop, socket, factory) {
+        Ok([transport, protocol, waiter]) => (co.keep(transport), co.keep(protocol), co.keep(waiter)),
+        Err(error) => {
+            if ours {
+                co.get(socket).call_method0(intern!(co.py(), "close"))?;
+            }
+            return Err(error);
+        }
     };
     if let Err(error) = co.wait(&co.get(waiter)).await {
         co.get(transport).call_method0(intern!(co.py(), "close"))?;
         return Err(error);
     }
-    Ok(PyTuple::new(co.py(), [co.get(transport), co.get(protocol)])?.into_any().into())
+    let py = co.py();
+    Ok(PyTuple::new(py, [co.get(transport), co.get(protocol)])?.into_any().into())
+}
+
+fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> PyResult<[Bound<'_, PyAny>; 3]> {
+    let py = co.py();
+    co.get(socket).call_method1(intern!(py, "setblocking"), (false,))?;
+    let protocol = co.get(factory).call0()?;
+    let event_loop = co.get(event_loop);
+    let waiter = create_future(&event_loop)?;
+    let arguments = (co.get(socket), &protocol, &waiter);
+    let transport = event_loop.call_method1(intern!(py, "_make_socket_transport"), arguments)?;
+    Ok([transport, protocol, waiter])
 }
 
 const CONNECTION: Signature<15> = Signature::method(
@@ -470,12 +482,7 @@ fn create_connection<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) 
         } else {
             socket
         };
-        let made = connect_transport(&co, event_loop, socket, factory).await;
-        if made.is_err() && has_address {
-            // Nobody else knows of the socket; closing it twice does no harm.
-            co.get(socket).call_method0(intern!(co.py(), "close"))?;
-        }
-        made
+        connect_transport(&co, event_loop, socket, factory, has_address).await
     })
 }
 
@@ -855,7 +862,7 @@ fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -
         py,
         "BaseEventLoop.connect_accepted_socket",
         kept,
-        |co, [event_loop, factory, socket]| async move { connect_transport(&co, event_loop, socket, factory).await },
+        |co, [event_loop, factory, socket]| async move { connect_transport(&co, event_loop, socket, factory, false).await },
     )
 }
 

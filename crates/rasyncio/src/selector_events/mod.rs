@@ -71,6 +71,8 @@ class! {
         transports: Slot,
         /// Turns since signals were last looked for.
         quiet_turns: Cell<u32>,
+        /// Whether the last turn's look at the poller brought something.
+        brought_events: Cell<bool>,
     }
 }
 

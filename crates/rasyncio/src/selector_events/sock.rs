@@ -355,16 +355,16 @@ async fn make_connection(co: &Co, kept: [Kept; 7]) -> PyResult<()> {
 
 fn make_socket_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
     use slots::{Signature, arg, kw_opt, opt};
-    const SIGNATURE: Signature<5> = Signature::method(
+    const SIGNATURE: Signature<6> = Signature::method(
         "_make_socket_transport",
-        [arg("sock"), arg("protocol"), opt("waiter"), kw_opt("extra"), kw_opt("server")],
+        [arg("sock"), arg("protocol"), opt("waiter"), kw_opt("extra"), kw_opt("server"), kw_opt("context")],
     );
     let given = args.parse(&SIGNATURE)?.map(|value| value.filter(|v| !v.is_none()));
-    let [Some(socket), Some(protocol), waiter, extra, server] = given else {
+    let [Some(socket), Some(protocol), waiter, extra, server, context] = given else {
         return Err(PyTypeError::new_err("an argument is missing"));
     };
     this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (socket,))?;
-    Ok(SocketTransport::create(this, socket, protocol, waiter, extra, server)?.into_any().into())
+    Ok(SocketTransport::create(this, socket, protocol, waiter, extra, server, context)?.into_any().into())
 }
 
 pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
@@ -387,7 +387,7 @@ pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
     })
     .method(
         c"_make_socket_transport",
-        c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None)\n--\n\nA transport for a connected socket.",
+        c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nA transport for a connected socket.",
         make_socket_transport,
     );
 }

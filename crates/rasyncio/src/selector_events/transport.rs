@@ -24,7 +24,6 @@ use std::io;
 
 use engine::buffers::WriteBuffer;
 use engine::sys::socket;
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{
     PyConnectionError, PyKeyboardInterrupt, PyOSError, PyRuntimeError, PySystemExit, PyTypeError, PyValueError,
 };
@@ -63,6 +62,8 @@ class! {
         protocol: Slot,
         server: Slot,
         empty_waiter: Slot,
+        /// The context of creation, in which the protocol is called by the loop.
+        context: Slot,
         buffer: Plain<RefCell<Option<WriteBuffer>>>,
         fd: Cell<i32>,
         high: Cell<Option<usize>>,
@@ -88,11 +89,21 @@ fn loop_of(object: &Bound<'_, PyAny>) -> Option<Own> {
     Ref::<SocketTransport>::cast(object)?.core.any().get(object.py()).map(Own::new)
 }
 
+fn context_of(object: &Bound<'_, PyAny>) -> Option<Own> {
+    Ref::<SocketTransport>::cast(object)?.context.get(object.py()).map(Own::new)
+}
+
+/// The context to read in. None for a stream reader: what it wakes runs in contexts of its own.
+fn reading_context(object: &Bound<'_, PyAny>) -> Option<Own> {
+    let this = Ref::<SocketTransport>::cast(object)?;
+    if this.style.get() == Style::Stream { None } else { this.context.get(object.py()).map(Own::new) }
+}
+
 /// The socket can be read.
 static READ: Kind = Kind {
     run: |object, _| read_ready(transport(object)?),
     event_loop: loop_of,
-    context: |_| None,
+    context: reading_context,
     name: "SocketTransportRead",
     qualname: Some("_SelectorSocketTransport._read_ready"),
 };
@@ -101,7 +112,7 @@ static READ: Kind = Kind {
 static WRITE: Kind = Kind {
     run: |object, _| write_ready(transport(object)?),
     event_loop: loop_of,
-    context: |_| None,
+    context: context_of,
     name: "SocketTransportWrite",
     qualname: Some("_SelectorSocketTransport._write_ready"),
 };
@@ -110,7 +121,7 @@ static WRITE: Kind = Kind {
 static BEGIN: Kind = Kind {
     run: |object, _| start_reading(transport(object)?),
     event_loop: loop_of,
-    context: |_| None,
+    context: context_of,
     name: "SocketTransportBegin",
     qualname: Some("_SelectorSocketTransport._add_reader"),
 };
@@ -122,7 +133,7 @@ static LOST: Kind = Kind {
         call_connection_lost(transport(object)?, argument.unwrap_or(&none))
     },
     event_loop: loop_of,
-    context: |_| None,
+    context: context_of,
     name: "SocketTransportLost",
     qualname: Some("_SelectorTransport._call_connection_lost"),
 };
@@ -155,11 +166,14 @@ impl SocketTransport {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
         server: Option<&Bound<'py, PyAny>>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Ref<'py, SocketTransport>> {
         let py = event_loop.py();
         let core = super::core(event_loop);
         let this = Ref::create(py, SocketTransport::default())?;
         this.core.set(core.clone());
+        let context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
+        this.context.set(context.clone());
         this.high.set(Some(64 * 1024));
         this.low.set(16 * 1024);
         let known = PyDict::new(py);
@@ -188,7 +202,7 @@ impl SocketTransport {
         BaseSelectorEventLoop::transports(event_loop)?.set_item(this.fd.get(), this.any())?;
         face(py, "base_events")?.call_method1(intern!(py, "_set_nodelay"), (sock,))?;
         let made = protocol.getattr(intern!(py, "connection_made"))?;
-        call_soon(event_loop.any(), made, this.any(), slots::copy_current(py)?)?;
+        call_soon(event_loop.any(), made, this.any(), context)?;
         LoopCore::schedule(core, this.any().clone(), None, &BEGIN)?;
         if let Some(waiter) = waiter {
             let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
@@ -414,7 +428,9 @@ fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if let Some(waiter) = this.empty_waiter.get(py) {
         waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
     }
-    if this.closing.get() {
+    // Unless the protocol, being resumed, aborted: then connection_lost is scheduled already.
+    if this.closing.get() && this.conn_lost.get() == 0 {
+        this.conn_lost.set(1);
         let none = py.None().into_bound(py);
         return call_connection_lost(this, &none);
     }
@@ -646,8 +662,10 @@ fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py, PyAny>) -
     let mut chunks = Vec::new();
     for data in list.try_iter()? {
         let data = data?;
-        // What is no buffer raises here, before anything is sent.
-        drop(PyBuffer::<u8>::get(&data).or_else(|_| PyBuffer::<u8>::get(bytes_of(&data)?.as_any()))?);
+        // What is no buffer raises here, before anything is sent. `bytes(5)` would not.
+        if !data.is_instance_of::<PyBytes>() {
+            PyMemoryView::from(&data)?;
+        }
         chunks.push(bytes_of(&data)?);
     }
     if chunks.is_empty() {
