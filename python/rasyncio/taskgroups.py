@@ -25,4 +25,5 @@ async def __aenter__(self):
 async def __aexit__(self, et, exc, tb):
     """Wait for all members; raise what they raised."""
     waiting = self._begin_exit(et, exc)
+    exc = tb = None  # its traceback holds this frame
     return self._finish_exit() if waiting is None else await waiting

@@ -220,6 +220,14 @@ fn resolve<'py>(
     event_loop.getattr(intern!(py, "_ensure_resolved"))?.call((address,), Some(&keywords))
 }
 
+/// Closes a socket that was made here and is not needed; an OSError of that is of no interest to anybody.
+fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    match socket.call_method0(intern!(socket.py(), "close")) {
+        Err(error) if !error.is_instance_of::<PyOSError>(socket.py()) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// One attempt to connect: a socket, or an OSError; all errors of the attempt go to a list of their own in `errors`.
 fn connect_one<'py>(
     event_loop: &Bound<'py, PyAny>,
@@ -248,7 +256,7 @@ fn connect_one<'py>(
                 Ok(connecting) => co.keep(connecting),
                 Err(error) => {
                     note(&co, errors, &error)?;
-                    co.get(socket).call_method0(intern!(py, "close"))?;
+                    close_new(&co.get(socket))?;
                     return Err(error);
                 }
             }
@@ -257,7 +265,7 @@ fn connect_one<'py>(
             Ok(_) => Ok(co.get(socket).into()),
             Err(error) => {
                 note(&co, errors, &error)?;
-                co.get(socket).call_method0(intern!(co.py(), "close"))?;
+                close_new(&co.get(socket))?;
                 Err(error)
             }
         }
@@ -288,7 +296,7 @@ fn open_socket<'py>(
     match bind_local(&socket, info, local, errors) {
         Ok(()) => Ok(socket),
         Err(error) => {
-            socket.call_method0(intern!(py, "close"))?;
+            close_new(&socket)?;
             Err(error)
         }
     }
