@@ -55,7 +55,7 @@ async def wait_for(self, predicate):
 @shell(Condition)
 async def __aenter__(self):
     if not self._enter_now():
-        await self.acquire()
+        await self._enter_wait()
 
 
 @shell(Lock)

@@ -39,6 +39,7 @@ from ._rasyncio import (
     _set_task_name,
     _sleep,
     _swap_current_task,
+    _timeout,
     _unregister_eager_task,
     _unregister_task,
     _wait_for_passed,
@@ -97,6 +98,10 @@ async def sleep(delay, result=None):
     return await _sleep(delay, result)
 
 
+# A delay of 0 needs no coroutine, only the one yield.
+_rasyncio._divert_sleep(sleep)
+
+
 async def wait(fs, *, timeout=None, return_when=ALL_COMPLETED):
     """Wait for tasks and futures; answers the sets (done, pending).
 
@@ -112,7 +117,7 @@ if _sys.version_info >= (3, 12):
         """Wait for an awaitable, at most timeout seconds (None for ever); then it is cancelled and TimeoutError raised."""
         if timeout is not None and timeout <= 0:
             return await _wait_for_passed(fut)
-        async with _rasyncio._timeout(timeout):
+        async with _timeout(timeout):
             return await fut
 
 else:

@@ -28,7 +28,7 @@ fn is_other_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(true);
     }
     let mut is = object.is_instance(&py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Coroutine"))?)?;
-    if !is && py.version_info() < (3, 12) {
+    if !is && slots::VERSION < (3, 12) {
         is = object.is_instance(&py.import(intern!(py, "types"))?.getattr(intern!(py, "GeneratorType"))?)?;
     }
     if is && known.len() < 100 {
@@ -121,7 +121,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         c"iscoroutinefunction",
         c"iscoroutinefunction(func)\n--\n\nWhether calling func gives a coroutine. Deprecated by Python 3.14 in favour of inspect's.",
         |py, args| {
-            if py.version_info() >= (3, 14) {
+            if slots::VERSION >= (3, 14) {
                 let text = c"'asyncio.iscoroutinefunction' is deprecated and slated for removal in Python 3.16; use inspect.iscoroutinefunction() instead";
                 PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), text, 1)?;
             }

@@ -131,7 +131,7 @@ fn shut_down<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<()> {
     cancel_all_tasks(event_loop)?;
     let until = |coroutine: Bound<'py, PyAny>| event_loop.call_method1(intern!(py, "run_until_complete"), (coroutine,));
     until(event_loop.call_method0(intern!(py, "shutdown_asyncgens"))?)?;
-    let executor = if py.version_info() >= (3, 12) {
+    let executor = if slots::VERSION >= (3, 12) {
         let limit = face(py, "constants")?.getattr(intern!(py, "THREAD_JOIN_TIMEOUT"))?;
         event_loop.call_method1(intern!(py, "shutdown_default_executor"), (limit,))?
     } else {
@@ -204,7 +204,7 @@ fn run<'py>(
     context: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Own> {
     let py = this.py();
-    let any_awaitable = py.version_info() >= (3, 14);
+    let any_awaitable = slots::VERSION >= (3, 14);
     let is_coroutine = coroutines::is_coroutine(given_main)?;
     if !is_coroutine && !any_awaitable {
         return Err(PyValueError::new_err(format!("a coroutine was expected, got {}", given_main.repr()?)));

@@ -205,7 +205,7 @@ fn is_cancellation(class: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(false);
     }
     let cancelled = exceptions::cancelled_error(py)?;
-    if py.version_info() >= (3, 13) { class.cast::<PyType>()?.is_subclass(cancelled) } else { Ok(class.is(cancelled)) }
+    if slots::VERSION >= (3, 13) { class.cast::<PyType>()?.is_subclass(cancelled) } else { Ok(class.is(cancelled)) }
 }
 
 /// The first part of the exit: answers what to wait for, or None when no member is left.
@@ -223,7 +223,7 @@ fn begin_exit<'py>(this: &Ref<'py, TaskGroup>, args: &Args<'_, 'py>) -> PyResult
     if is_cancellation(class)? {
         this.propagate.set(exception.clone());
     }
-    if this.py().version_info() < (3, 13) && this.parent_cancel_requested.get() && uncancel_parent(this)? == 0 {
+    if slots::VERSION < (3, 13) && this.parent_cancel_requested.get() && uncancel_parent(this)? == 0 {
         this.propagate.unset();
     }
     if !class.is_none() && !this.aborting.get() {
@@ -295,7 +295,7 @@ fn finish_exit(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
 
 fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
     let py = this.py();
-    let version = py.version_info();
+    let version = slots::VERSION;
     let newer = version >= (3, 13);
     if has_tasks(this)? {
         return Err(PyAssertionError::new_err(()));
@@ -353,7 +353,7 @@ fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
 
 fn refuse<'py>(this: &Ref<'py, TaskGroup>, coroutine: &Bound<'py, PyAny>, why: &str) -> PyErr {
     let py = this.py();
-    if py.version_info() >= (3, 13) {
+    if slots::VERSION >= (3, 13) {
         if let Err(error) = coroutine.call_method0(intern!(py, "close")) {
             return error;
         }
@@ -383,14 +383,14 @@ fn make_task<'py>(
         return create_task(&event_loop, coroutine, Some(&keywords));
     }
     let keywords = PyDict::new(py);
-    if py.version_info() >= (3, 13) {
+    if slots::VERSION >= (3, 13) {
         keywords.set_item(intern!(py, "name"), name)?;
     }
     if let Some(context) = context {
         keywords.set_item(intern!(py, "context"), context)?;
     }
     let task = create_task(&event_loop, coroutine, Some(&keywords))?;
-    if let (true, Some(name)) = (py.version_info() < (3, 13), name) {
+    if let (true, Some(name)) = (slots::VERSION < (3, 13), name) {
         crate::tasks::set_task_name(&task, name)?;
     }
     Ok(task)
@@ -401,7 +401,7 @@ fn create_member<'py>(this: &Ref<'py, TaskGroup>, args: &Args<'_, 'py>) -> PyRes
         Signature::method("TaskGroup.create_task", [arg("coro"), kw_opt("name"), kw_opt("context")]);
     const ANY: Signature<1> = Signature::method("TaskGroup.create_task", [arg("coro")]);
     let py = this.py();
-    let (coroutine, name, context, others) = if py.version_info() >= (3, 14) && args.has_keywords() {
+    let (coroutine, name, context, others) = if slots::VERSION >= (3, 14) && args.has_keywords() {
         let ([coroutine], keywords) = args.parse_extra(&ANY)?;
         (coroutine, None, None, Some(keywords))
     } else {

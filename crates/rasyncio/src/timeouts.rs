@@ -213,7 +213,7 @@ fn exit(this: &Ref<'_, Timeout>, args: &Args<'_, '_>) -> PyResult<()> {
     }
     // No cancellation but our own is left to be dealt with.
     let cancelled = exceptions::cancelled_error(py)?;
-    let newer = py.version_info() >= (3, 13);
+    let newer = slots::VERSION >= (3, 13);
     let is_cancelled =
         if newer { class.cast::<pyo3::types::PyType>()?.is_subclass(cancelled)? } else { class.is(cancelled) };
     if is_cancelled {

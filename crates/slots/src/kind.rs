@@ -135,3 +135,19 @@ pub fn handling<R>(error: &Bound<'_, PyAny>, f: impl FnOnce() -> R) -> R {
     };
     f()
 }
+
+/// The Python that this was built for: its major and minor version. An extension module works with no other.
+pub const VERSION: (u8, u8) = (
+    3,
+    if cfg!(Py_3_15) {
+        15
+    } else if cfg!(Py_3_14) {
+        14
+    } else if cfg!(Py_3_13) {
+        13
+    } else if cfg!(Py_3_12) {
+        12
+    } else {
+        11
+    },
+);

@@ -15,6 +15,7 @@
 //! | `context` | entering `contextvars` contexts |
 //! | `registry` | weak lists of native objects |
 //! | `thread` | one object per thread, such as a running loop |
+//! | `function` | Python functions whose quick cases are answered natively |
 //! | `kind` | questions to type objects |
 
 mod args;
@@ -22,6 +23,7 @@ mod class;
 mod context;
 mod coroutine;
 mod door;
+mod function;
 mod kind;
 mod own;
 mod registry;
@@ -33,7 +35,8 @@ pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_op
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
-pub use kind::{Version, handling, is_exact_coroutine, raise, recursion, recursive_repr, resource_warning};
+pub use function::divert;
+pub use kind::{VERSION, Version, handling, is_exact_coroutine, raise, recursion, recursive_repr, resource_warning};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
 pub use registry::{Registration, Registry};
 pub use send::{Input, Sent, awaitable_iterator, send, throw, throw_into, thrown};

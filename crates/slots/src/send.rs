@@ -286,8 +286,7 @@ where
         }
     }
 
-    spec.iter(|this| Ok(Own::new(this.any().clone())));
-    spec.awaits(|this| Ok(Own::new(this.any().clone())));
+    spec.is_own_iterator();
     spec.send_slots(am_send::<T, F>, iternext::<T, F>);
     spec.method1(
         c"send",

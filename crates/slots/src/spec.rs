@@ -526,6 +526,16 @@ impl<T: Native> Spec<T> {
         crate::send::install::<T, F>(self)
     }
 
+    /// `__await__` and `__iter__` that answer the object itself, without a door: nothing can fail.
+    pub(crate) fn is_own_iterator(&mut self) {
+        unsafe extern "C" fn own(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            // SAFETY: CPython calls a slot under the GIL with a live object.
+            unsafe { ffi::Py_NewRef(this) }
+        }
+        self.slot(ffi::Py_tp_iter, own as *mut c_void);
+        self.slot(ffi::Py_am_await, own as *mut c_void);
+    }
+
     pub(crate) fn send_slots(&mut self, send: ffi::sendfunc, next: ffi::iternextfunc) {
         self.slot(ffi::Py_am_send, send as *mut c_void);
         self.slot(ffi::Py_tp_iternext, next as *mut c_void);
@@ -643,7 +653,7 @@ where
 /// # Safety
 /// The arguments follow the vectorcall convention and stay alive for 'a; `names` is a place that holds the tuple or null.
 #[inline]
-unsafe fn vector_args<'a, 'py>(
+pub(crate) unsafe fn vector_args<'a, 'py>(
     py: Python<'py>,
     args: *const *mut ffi::PyObject,
     count: usize,

@@ -353,7 +353,7 @@ fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -
         }
         let texts: Vec<String> = errors.iter().map(|e| Ok(e.str()?.to_string())).collect::<PyResult<_>>()?;
         match texts.first() {
-            None if py.version_info() >= (3, 13) => Ok(PyTimeoutError::new_err("create_connection failed")),
+            None if slots::VERSION >= (3, 13) => Ok(PyTimeoutError::new_err("create_connection failed")),
             None => Ok(PyOSError::new_err("Multiple exceptions: ")),
             Some(first) if texts.iter().all(|text| text == first) => Ok(PyErr::from_value(errors.get_item(0)?)),
             Some(_) => Ok(PyOSError::new_err(format!("Multiple exceptions: {}", texts.join(", ")))),

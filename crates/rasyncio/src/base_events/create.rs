@@ -55,7 +55,7 @@ fn task_by_keywords<'py>(
         own_keywords.set_item(intern!(py, "loop"), this.any())?;
         return crate::face(py, "tasks")?.getattr(intern!(py, "Task"))?.call((coroutine,), Some(&own_keywords));
     };
-    if py.version_info() >= (3, 14) {
+    if slots::VERSION >= (3, 14) {
         return factory.call((this.any(), coroutine), Some(keywords));
     }
     let keywords = keywords.copy()?;
@@ -67,7 +67,7 @@ fn task_by_keywords<'py>(
         keywords.del_item(intern!(py, "context"))?;
     }
     let task = factory.call((this.any(), coroutine), Some(&keywords))?;
-    if py.version_info() >= (3, 13) {
+    if slots::VERSION >= (3, 13) {
         task.call_method1(intern!(py, "set_name"), (name,))?;
     } else if let Some(name) = name.filter(|n| !n.is_none()) {
         crate::face(py, "tasks")?.call_method1(intern!(py, "_set_task_name"), (&task, name))?;

@@ -90,7 +90,7 @@ fn call_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> Py
     let Some(handler) = this.exception_handler.get(py) else {
         return call_default(this, context, "Exception in default exception handler");
     };
-    let result = if py.version_info() >= (3, 12) {
+    let result = if slots::VERSION >= (3, 12) {
         call_in_context(this, &handler, context)
     } else {
         handler.call1((this.any(), context)).map(drop)

@@ -137,7 +137,7 @@ fn serve_forever<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
         if let Err(error) = &result {
             if exceptions::is_cancelled(py, error) {
                 co.get(this).call_method0(intern!(py, "close"))?;
-                if py.version_info() >= (3, 13) {
+                if slots::VERSION >= (3, 13) {
                     co.get(this).call_method0(intern!(py, "close_clients"))?;
                 }
                 let closed = co.keep(co.get(this).call_method0(intern!(py, "wait_closed"))?);
@@ -153,7 +153,7 @@ fn serve_forever<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
 /// What wait_closed() waits for; None if nothing.
 fn close_waiter<'py>(this: &Ref<'py, Server>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = this.py();
-    if this.woken.get() || (py.version_info() < (3, 12) && sockets(this).is_none()) {
+    if this.woken.get() || (slots::VERSION < (3, 12) && sockets(this).is_none()) {
         return Ok(None);
     }
     let waiter = create_future(&this.event_loop.get_or_none(py))?;

@@ -90,8 +90,8 @@ fn loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>) -> PyResult<Bound<'py, Py
         return Ok(event_loop);
     }
     let set_called = local.getattr_opt(intern!(py, "_set_called"))?.map_or(Ok(false), |c| c.is_truthy())?;
-    if py.version_info() < (3, 14) && !set_called && is_main_thread(py)? {
-        if py.version_info() >= (3, 12) {
+    if slots::VERSION < (3, 14) && !set_called && is_main_thread(py)? {
+        if slots::VERSION >= (3, 12) {
             PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), c"There is no current event loop", 1)?;
         }
         let new = this.any().call_method0(intern!(py, "new_event_loop"))?;
@@ -186,7 +186,7 @@ pub fn policy(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     if !policy.is_none() {
         return Ok(policy);
     }
-    let name = if py.version_info() >= (3, 14) { "_DefaultEventLoopPolicy" } else { "DefaultEventLoopPolicy" };
+    let name = if slots::VERSION >= (3, 14) { "_DefaultEventLoopPolicy" } else { "DefaultEventLoopPolicy" };
     let policy = face(py, "unix_events")?.getattr(name)?.call0()?;
     events.setattr(intern!(py, "_event_loop_policy"), &policy)?;
     Ok(policy)
@@ -194,7 +194,7 @@ pub fn policy(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 fn set_policy<'py>(py: Python<'py>, policy: &Bound<'py, PyAny>) -> PyResult<()> {
     let events = face(py, "events")?;
-    let class_name = if py.version_info() >= (3, 14) { "_AbstractEventLoopPolicy" } else { "AbstractEventLoopPolicy" };
+    let class_name = if slots::VERSION >= (3, 14) { "_AbstractEventLoopPolicy" } else { "AbstractEventLoopPolicy" };
     if !policy.is_none() && !policy.is_instance(&events.getattr(class_name)?)? {
         let name = policy.get_type().name()?;
         let text = format!("policy must be an instance of AbstractEventLoopPolicy or None, not '{name}'");
@@ -205,7 +205,7 @@ fn set_policy<'py>(py: Python<'py>, policy: &Bound<'py, PyAny>) -> PyResult<()> 
 
 /// Warns of a function that Python 3.16 will not have.
 fn deprecated(py: Python<'_>, name: &str) -> PyResult<()> {
-    if py.version_info() < (3, 14) {
+    if slots::VERSION < (3, 14) {
         return Ok(());
     }
     let text = format!("'asyncio.{name}' is deprecated and slated for removal in Python 3.16");

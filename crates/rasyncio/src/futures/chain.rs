@@ -72,7 +72,7 @@ fn check_cancel<'py>(this: &Ref<'py, ChainEnd>, destination: &Bound<'py, PyAny>)
     match source_loop {
         Some(event_loop) if !is_here(py, &Some(event_loop.clone())) => {
             // A loop that is closed has no use for a cancellation.
-            if py.version_info() >= (3, 13) && is(&event_loop, "is_closed")? {
+            if slots::VERSION >= (3, 13) && is(&event_loop, "is_closed")? {
                 return Ok(());
             }
             let cancel = source.getattr(intern!(py, "cancel"))?;

@@ -280,7 +280,7 @@ impl Future {
         }
         if instance.is_instance(&PyStopIteration::type_object(py))? {
             const TEXT: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
-            if py.version_info() < (3, 12) {
+            if slots::VERSION < (3, 12) {
                 return Err(PyTypeError::new_err(TEXT));
             }
             let raised = PyRuntimeError::new_err(TEXT).into_value(py).into_bound(py).into_any();

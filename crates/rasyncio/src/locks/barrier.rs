@@ -142,7 +142,7 @@ impl Class for Barrier {
             let [parties] = args.parse(&INIT)?;
             let Some(parties) = parties else { return Ok(()) };
             if parties.lt(1)? {
-                let text = if py.version_info() < (3, 12) { "parties must be > 0" } else { "parties must be >= 1" };
+                let text = if slots::VERSION < (3, 12) { "parties must be > 0" } else { "parties must be >= 1" };
                 return Err(PyValueError::new_err(text));
             }
             this.parties.set(parties.extract()?);

@@ -126,7 +126,8 @@ impl Class for Condition {
             notify(this, count.extract()?)
         })
         .method0(c"_wait", c"_wait($self, /)\n--\n\nThe body of wait().", |this| wait(this).map(Own::new))
-        .method0(c"_enter_now", c"_enter_now($self, /)\n--\n\nTake the lock for `async with`, if that needs no waiting.", |this| {
+        .method0(c"_enter_wait", c"_enter_wait($self, /)\n--\n\nThe wait of `async with`: acquire(), or what is behind it.", |this| this.any().call_method0(intern!(this.py(), "acquire")).map(Own::new))
+            .method0(c"_enter_now", c"_enter_now($self, /)\n--\n\nTake the lock for `async with`, if that needs no waiting.", |this| {
             let py = this.py();
             match this.lock.get(py).as_ref().and_then(|lock| Ref::<Lock>::cast_exact(lock)) {
                 Some(lock) if this.is_exact() => Lock::try_acquire(lock),

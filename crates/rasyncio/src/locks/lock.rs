@@ -8,6 +8,7 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use slots::{Class, Own, Ref, Signature, Spec, class};
 
@@ -98,6 +99,12 @@ impl Class for Lock {
             )
             .method0(c"_acquire_now", c"_acquire_now($self, /)\n--\n\nTake the lock if that needs no waiting.", Lock::try_acquire)
             .method0(c"_acquire_wait", c"_acquire_wait($self, /)\n--\n\nThe wait for the lock.", Lock::wait)
+            .method0(c"_enter_wait", c"_enter_wait($self, /)\n--\n\nThe wait of `async with`: acquire(), or what is behind it.", |this| {
+                if this.is_exact() {
+                    return Lock::wait(this);
+                }
+                this.any().call_method0(intern!(this.py(), "acquire")).map(Own::new)
+            })
             .method0(
                 c"_enter_now",
                 c"_enter_now($self, /)\n--\n\nTake the lock for `async with`, if nobody overrides acquire() and it needs no waiting.",

@@ -65,6 +65,13 @@ fn acquired<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) ->
 const INIT: Signature<1> = Signature::method("Semaphore.__init__", [opt("value")]);
 const BOUNDED_INIT: Signature<1> = Signature::method("BoundedSemaphore.__init__", [opt("value")]);
 
+/// A wait for a turn.
+fn wait_turn(this: &Ref<'_, Semaphore>) -> PyResult<Own> {
+    let future = this.event_loop.create_future(this.any())?;
+    this.waiters.push(future.any())?;
+    Wait::create(&future, this.any().clone(), None, acquired)
+}
+
 fn init(this: &Ref<'_, Semaphore>, args: &Args<'_, '_>, signature: &Signature<1>) -> PyResult<i64> {
     let [value] = args.parse(signature)?;
     let value = match value {
@@ -100,6 +107,12 @@ impl Class for Semaphore {
                 let future = this.event_loop.create_future(this.any())?;
                 this.waiters.push(future.any())?;
                 Wait::create(&future, this.any().clone(), None, acquired)
+            })
+            .method0(c"_enter_wait", c"_enter_wait($self, /)\n--\n\nThe wait of `async with`: acquire(), or what is behind it.", |this| {
+                if this.is_exact() || Ref::<BoundedSemaphore>::cast_exact(this.any()).is_some() {
+                    return wait_turn(this);
+                }
+                this.any().call_method0(intern!(this.py(), "acquire")).map(Own::new)
             })
             .method0(
                 c"_enter_now",

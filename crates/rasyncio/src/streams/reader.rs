@@ -439,7 +439,7 @@ fn simple(goal: Goal, count: usize) -> Reading {
 
 fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<'py, PyAny>) -> PyResult<Own> {
     let py = this.py();
-    let several = separator.is_instance_of::<PyTuple>() && py.version_info() >= (3, 13);
+    let several = separator.is_instance_of::<PyTuple>() && slots::VERSION >= (3, 13);
     let separators =
         if several { separator.try_iter()?.collect::<PyResult<Vec<_>>>()? } else { vec![separator.clone()] };
     if separators.is_empty() {

@@ -56,7 +56,7 @@ fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<
     const PLAIN: Signature<3> = Signature::function("create_task", [arg("coro"), kw_opt("name"), kw_opt("context")]);
     const ANY: Signature<1> = Signature::function("create_task", [arg("coro")]);
     let event_loop = get_running_loop(py)?;
-    if py.version_info() >= (3, 14) {
+    if slots::VERSION >= (3, 14) {
         let ([Some(coroutine)], keywords) = args.parse_extra(&ANY)? else {
             return Err(PyTypeError::new_err("coro is missing"));
         };
@@ -66,7 +66,7 @@ fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<
         return Err(PyTypeError::new_err("coro is missing"));
     };
     let context = given(&context);
-    if py.version_info() < (3, 13) {
+    if slots::VERSION < (3, 13) {
         let keywords = PyDict::new(py);
         if let Some(context) = context {
             keywords.set_item(intern!(py, "context"), context)?;
@@ -136,7 +136,7 @@ fn inner_done<'py>(inner: &Bound<'py, PyAny>, outer: &Bound<'py, PyAny>) -> PyRe
         }
         // Nobody is left to be told: 3.14 tells the loop, older versions only mark the exception as seen.
         let exception = inner.call_method0(intern!(py, "exception"))?;
-        if py.version_info() >= (3, 14) && !exception.is_none() {
+        if slots::VERSION >= (3, 14) && !exception.is_none() {
             let details = PyDict::new(py);
             details.set_item(
                 intern!(py, "message"),
@@ -174,7 +174,7 @@ fn outer_done(this: &Ref<'_, Shielded>) -> PyResult<()> {
         return Ok(());
     }
     // 3.14 keeps the tie, so that the inner's exception is reported.
-    if py.version_info() < (3, 14) {
+    if slots::VERSION < (3, 14) {
         inner.call_method1(intern!(py, "remove_done_callback"), (callback,))?;
     }
     Ok(())
@@ -279,7 +279,7 @@ impl Class for EagerFactory {
         const NEW: Signature<3> = Signature::function("factory", [arg("loop"), arg("coro"), kw_opt("eager_start")]);
         spec.call(|this, args| {
             let py = this.py();
-            let (event_loop, coroutine, keywords) = if py.version_info() >= (3, 14) {
+            let (event_loop, coroutine, keywords) = if slots::VERSION >= (3, 14) {
                 let ([Some(event_loop), Some(coroutine), eager], keywords) = args.parse_extra(&NEW)? else {
                     return Err(PyTypeError::new_err("an argument is missing"));
                 };

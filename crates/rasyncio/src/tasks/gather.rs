@@ -166,7 +166,7 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
         outer.waiter.set(task);
     }
     // Where a child is done already (an eager task), its end is looked at when all arguments are seen; 3.11 schedules it.
-    let at_once = py.version_info() >= (3, 12);
+    let at_once = slots::VERSION >= (3, 12);
     let mut event_loop: Option<Bound<'py, PyAny>> = None;
     let mut seen: Option<Bound<'py, PyDict>> = None;
     let (mut children, mut done) = (Vec::with_capacity(awaitables.len()), Vec::new());

@@ -170,7 +170,7 @@ impl Task {
         let requests = this.cancel_requests.get();
         if requests > 0 {
             this.cancel_requests.set(requests - 1);
-            if requests == 1 && this.py().version_info() >= (3, 13) {
+            if requests == 1 && slots::VERSION >= (3, 13) {
                 this.must_cancel.set(false);
             }
         }

@@ -18,11 +18,20 @@ use crate::futures::{Future, Next, Wait};
 
 class! {
     /// One bare yield, then a result.
-    pub struct Pause { result: Slot, yielded: Cell<bool>, over: Cell<bool> }
+    pub struct Pause {
+        result: Slot,
+        yielded: Cell<bool>,
+        over: Cell<bool>,
+        /// Whether it was awaited, where it stands for the coroutine of `sleep(0)`; None where it stands in one.
+        awaited: Cell<Option<bool>>,
+    }
 }
 
 fn resume<'py>(this: &Ref<'py, Pause>, input: Input<'py>) -> PyResult<Sent<'py>> {
     let py = this.py();
+    if this.awaited.get() == Some(false) {
+        this.awaited.set(Some(true));
+    }
     if let Input::Throw(error) = input {
         this.over.set(true);
         return Err(error);
@@ -42,10 +51,37 @@ impl Class for Pause {
     const FREE_LIST: usize = 64;
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;
-    const WEAK: bool = false;
+    const FINALIZER: bool = true;
+
+    fn wants_finalizer(&self) -> bool {
+        self.awaited.get() == Some(false)
+    }
+
+    fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        this.awaited.set(Some(true));
+        PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyRuntimeWarning>(), c"coroutine 'sleep' was never awaited", 1)
+    }
 
     fn define(spec: &mut Spec<Self>) {
-        spec.machine(resume);
+        spec.machine(resume)
+            .get(c"__class__", c"", |this| {
+                Ok(Own::new(match this.awaited.get() {
+                    // To everybody who asks, what `sleep(0)` answers is a coroutine.
+                    Some(_) => {
+                        this.py().import(intern!(this.py(), "types"))?.getattr(intern!(this.py(), "CoroutineType"))?
+                    }
+                    None => crate::class_object::<Pause>(this.py())?,
+                }))
+            })
+            .get(c"__name__", c"", |_| Ok("sleep"))
+            .get(c"__qualname__", c"", |_| Ok("sleep"))
+            .get(c"cr_running", c"", |_| Ok(false))
+            .get(c"cr_suspended", c"", |this| Ok(this.yielded.get() && !this.over.get()))
+            .get(c"cr_await", c"", |_| Ok(()))
+            .get(c"cr_frame", c"", |_| Ok(()))
+            .get(c"cr_code", c"", |_| Ok(()))
+            .get(c"cr_origin", c"", |_| Ok(()));
     }
 }
 
@@ -84,7 +120,7 @@ fn sleep<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>, result: Option<&Bound<
         let result = result.map(|r| Slot::of(r.clone())).unwrap_or_default();
         return Ok(Ref::create(py, Pause { result, ..Pause::default() })?.into_any().into());
     }
-    if py.version_info() >= (3, 13) {
+    if slots::VERSION >= (3, 13) {
         let nan = match seconds {
             Some(seconds) => seconds.is_nan(),
             None => py.import(intern!(py, "math"))?.call_method1(intern!(py, "isnan"), (delay,))?.is_truthy()?,
@@ -127,8 +163,27 @@ fn foreign_sleep<'py>(py: Python<'py>, future: Bound<'py, PyAny>, timer: Bound<'
     .map(Own::new)
 }
 
+/// `sleep(0)` and `sleep(0.0)`: one bare yield, and no coroutine around it.
+fn quick<'py>(py: Python<'py>, args: &slots::Args<'_, 'py>) -> PyResult<Option<Own>> {
+    let [delay] = args.positional() else { return Ok(None) };
+    let zero = match delay.cast_exact::<PyInt>() {
+        Ok(delay) => delay.extract::<i64>().is_ok_and(|delay| delay <= 0),
+        Err(_) => delay.cast_exact::<PyFloat>().is_ok_and(|delay| delay.value() <= 0.0),
+    };
+    if !zero || args.has_keywords() {
+        return Ok(None);
+    }
+    Ok(Some(Ref::create(py, Pause { awaited: Cell::new(Some(false)), ..Pause::default() })?.into_any().into()))
+}
+
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Pause>(module)?;
+    add_function(
+        module,
+        c"_divert_sleep",
+        c"_divert_sleep(function)\n--\n\nHave sleep(0) answered without a coroutine.",
+        |_, args| args.positional().first().map_or(Ok(()), |function| slots::divert(function, quick)),
+    )?;
     add_function(module, c"_sleep", c"_sleep(delay, result=None)\n--\n\nThe awaitable behind sleep().", |py, args| {
         const SIGNATURE: Signature<2> = Signature::function("sleep", [arg("delay"), opt("result")]);
         match args.parse(&SIGNATURE)? {

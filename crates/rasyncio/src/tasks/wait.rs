@@ -491,7 +491,7 @@ fn as_completed<'py>(
     if let Some(timeout) = timeout {
         this.timeout.set(timeout.clone());
     }
-    if py.version_info() < (3, 13) {
+    if slots::VERSION < (3, 13) {
         this.awaitables.set(awaitables.clone());
         return Ok(this.into_any().into());
     }
