@@ -26,6 +26,7 @@ where
 #[cfg(Py_3_12)]
 mod diversion {
     use std::ptr;
+    use std::sync::OnceLock;
 
     use pyo3::exceptions::PyTypeError;
     use pyo3::ffi;
@@ -37,13 +38,10 @@ mod diversion {
 
     unsafe extern "C" {
         fn PyFunction_SetVectorcall(function: *mut ffi::PyObject, vectorcall: ffi::vectorcallfunc);
-        fn _PyFunction_Vectorcall(
-            function: *mut ffi::PyObject,
-            args: *const *mut ffi::PyObject,
-            count: usize,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject;
     }
+
+    /// What calls a Python function, the same for all of them; CPython does not export it by name.
+    static ORIGINAL: OnceLock<ffi::vectorcallfunc> = OnceLock::new();
 
     unsafe extern "C" fn call<F>(
         function: *mut ffi::PyObject,
@@ -64,7 +62,10 @@ mod diversion {
             });
             match answer {
                 Ok(Some(answer)) => answer,
-                Ok(None) => _PyFunction_Vectorcall(function, args, count, names),
+                Ok(None) => match ORIGINAL.get() {
+                    Some(original) => original(function, args, count, names),
+                    None => ptr::null_mut(),
+                },
                 Err(()) => ptr::null_mut(),
             }
         }
@@ -77,8 +78,14 @@ mod diversion {
         if !function.is_exact_instance_of::<PyFunction>() {
             return Err(PyTypeError::new_err("a Python function is expected"));
         }
-        // SAFETY: a Python function, just checked; the slot's function has its signature.
-        unsafe { PyFunction_SetVectorcall(function.as_ptr(), call::<F>) };
+        // SAFETY: a Python function, just checked; the slot's function has its signature. What stands there before is what
+        // CPython gives every Python function, unless somebody else has diverted this one: then it is left alone.
+        unsafe {
+            let Some(original) = ffi::PyVectorcall_Function(function.as_ptr()) else { return Ok(()) };
+            if *ORIGINAL.get_or_init(|| original) as usize == original as usize {
+                PyFunction_SetVectorcall(function.as_ptr(), call::<F>);
+            }
+        }
         Ok(())
     }
 }

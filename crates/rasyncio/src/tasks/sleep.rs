@@ -74,6 +74,7 @@ impl Class for Pause {
                     None => crate::class_object::<Pause>(this.py())?,
                 }))
             })
+            .repr(|this| Ok(format!("<coroutine object sleep at {:p}>", this.any().as_ptr())))
             .get(c"__name__", c"", |_| Ok("sleep"))
             .get(c"__qualname__", c"", |_| Ok("sleep"))
             .get(c"cr_running", c"", |_| Ok(false))
