@@ -172,8 +172,9 @@ impl SocketTransport {
         let core = super::core(event_loop);
         let this = Ref::create(py, SocketTransport::default())?;
         this.core.set(core.clone());
-        let context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
-        this.context.set(context.clone());
+        // A context that is given is shared by all calls; of the caller's, connection_made has a copy of its own.
+        let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
+        this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
         this.high.set(Some(64 * 1024));
         this.low.set(16 * 1024);
         let known = PyDict::new(py);
@@ -202,7 +203,7 @@ impl SocketTransport {
         BaseSelectorEventLoop::transports(event_loop)?.set_item(this.fd.get(), this.any())?;
         face(py, "base_events")?.call_method1(intern!(py, "_set_nodelay"), (sock,))?;
         let made = protocol.getattr(intern!(py, "connection_made"))?;
-        call_soon(event_loop.any(), made, this.any(), context)?;
+        call_soon(event_loop.any(), made, this.any(), made_context)?;
         LoopCore::schedule(core, this.any().clone(), None, &BEGIN)?;
         if let Some(waiter) = waiter {
             let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
@@ -628,7 +629,10 @@ fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error: &Bound<'py
     let waiter = this.empty_waiter.get(py);
     let server = this.server.take(py);
     this.protocol.unset();
-    this.core.unset();
+    if told.is_ok() {
+        // Otherwise the loop is still needed, to hear of the error.
+        this.core.unset();
+    }
     let detached = match server {
         Some(server) => server.call_method1(intern!(py, "_detach"), (this.any(),)).map(drop),
         None => Ok(()),
