@@ -103,6 +103,37 @@ def test_handlers_live_with_a_selector_of_the_callers():
     loop.close()
 
 
+def test_another_thread_wakes_a_selector_of_the_callers():
+    import selectors
+
+    loop = rasyncio.SelectorEventLoop(selectors.DefaultSelector())
+    asleep = threading.Event()
+
+    class Telling(type(loop._selector)):
+        def select(self, timeout=None):
+            # Told before the sleep, the other thread may come just before it: that wake must not be lost either.
+            if timeout is None:
+                asleep.set()
+            return super().select(timeout)
+
+    loop._selector.__class__ = Telling
+
+    def wake():
+        for _ in range(200):
+            asleep.wait()
+            asleep.clear()
+            loop.call_soon_threadsafe(heard.append, None)
+        loop.call_soon_threadsafe(loop.stop)
+
+    heard = []
+    thread = threading.Thread(target=wake)
+    thread.start()
+    loop.run_forever()
+    thread.join()
+    loop.close()
+    assert len(heard) == 200
+
+
 async def coroutine_function():
     pass
 
@@ -186,7 +217,8 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("package", ["asyncio", "rasyncio"])
+# The standard library's forgets its loops in a child from 3.12 on.
+@pytest.mark.parametrize("package", ["asyncio", "rasyncio"] if sys.version_info >= (3, 12) else ["rasyncio"])
 def test_a_forked_child_forgets_the_loop_and_runs_its_own(package):
     done = subprocess.run(
         [sys.executable, "-c", FORK.replace("PACKAGE", package)], capture_output=True, text=True, timeout=60

@@ -14,6 +14,7 @@
 
 use std::ffi::CStr;
 
+use engine::inbox::Block;
 use engine::turn::LONGEST_WAIT;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
@@ -252,7 +253,14 @@ pub fn turn(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         }
     };
     let selector = this.any().getattr(intern!(py, "_selector"))?;
-    let events = selector.call_method1(intern!(py, "select"), (timeout,))?;
+    // Other threads wake the loop only if it has said that it may sleep.
+    let sleeps = !timeout.eq(0)? && matches!(core.inbox.prepare_to_block(), Block::MayBlock);
+    let timeout = if sleeps { timeout } else { 0i32.into_pyobject(py)?.into_any() };
+    let events = selector.call_method1(intern!(py, "select"), (timeout,));
+    if sleeps {
+        core.inbox.unblocked();
+    }
+    let events = events?;
     this.any().call_method1(intern!(py, "_process_events"), (events,))?;
     LoopCore::drain_inbox(core)?;
     collect_due(core, now(core)?)?;

@@ -29,7 +29,7 @@ use crate::events::LoopCore;
 use crate::futures::Future;
 
 pub use self::create::{ensure_future, set_task_name};
-pub use self::registry::{all_tasks, current_task, enter_task, leave_task, swap_current_task};
+pub use self::registry::{all_tasks, current_task, enter_task, forget_current, leave_task, swap_current_task};
 pub use self::step::{STEP, WAKEUP};
 
 class! {

@@ -17,7 +17,7 @@ use pyo3::types::{PyDict, PyModule, PySet};
 use slots::{Args, Own, Ref, Signature, add_function, arg, opt};
 
 use super::Task;
-use crate::events::{LoopCore, get_running_loop};
+use crate::events::{LoopCore, get_running_loop, running_loop};
 use crate::state;
 
 /// The current task of a loop of ours, entered.
@@ -131,6 +131,14 @@ fn set_current<'py>(event_loop: &Bound<'py, PyAny>, task: Option<&Bound<'py, PyA
             if dict.contains(event_loop)? { dict.del_item(event_loop) } else { Ok(()) }
         }
     }
+}
+
+/// Forgets which tasks are current: in the child of a fork nothing runs.
+pub fn forget_current(py: Python<'_>) -> PyResult<()> {
+    if let Some(event_loop) = running_loop(py) {
+        set_current(&event_loop, None)?;
+    }
+    foreign_current(py)?.call_method0(intern!(py, "clear")).map(drop)
 }
 
 /// Puts another task in the place of the current one; answers who it was.
