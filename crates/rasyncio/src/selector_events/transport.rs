@@ -478,7 +478,9 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let protocol = this.protocol.get_or_none(py);
     let Some(stream) = Ref::<StreamReaderProtocol>::cast(&protocol) else { return Ok(()) };
-    let Some(reader) = StreamReaderProtocol::native_reader(stream) else { return read_plain(this) };
+    // A reader of a derived class may have a feed_data of its own.
+    let native = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact);
+    let Some(reader) = native else { return read_plain(this) };
     match crate::streams::StreamReader::receive(&reader, this.fd.get(), STREAM_ROOM) {
         Ok(0) => read_eof(this),
         Ok(_) => match crate::streams::StreamReader::received(&reader) {

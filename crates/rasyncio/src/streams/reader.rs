@@ -12,7 +12,8 @@
 //!
 //! Invariant: at most one read waits. The buffer is not borrowed across a Python call.
 //!
-//! Differs from CPython: `_buffer` shows a copy; assigning to it replaces the content.
+//! The first look at `_buffer` moves the bytes into a bytearray, where they live from then on, so that whatever is done to it is
+//! done to the reader. Such a reader copies its content at each read.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -25,7 +26,7 @@ use pyo3::exceptions::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyList, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PySlice, PyTuple};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
 
 use super::DEFAULT_LIMIT;
@@ -39,12 +40,16 @@ class! {
     /// Bytes that came, and who waits for more.
     pub struct StreamReader {
         buffer: Plain<RefCell<Option<ReadBuffer>>>,
+        /// The bytearray that holds the bytes since somebody looked at `_buffer`.
+        exposed: Slot,
         event_loop: Slot,
         transport: Slot,
         exception: Slot,
         waiter: Slot,
         source_traceback: Slot,
         limit: Cell<usize>,
+        /// How many bytes the read that waits needs at least; it is not woken for fewer.
+        wanted: Cell<usize>,
         eof: Cell<bool>,
         paused: Cell<bool>,
     }
@@ -115,18 +120,36 @@ enum Found {
 }
 
 impl StreamReader {
-    fn with<R>(&self, f: impl FnOnce(&mut ReadBuffer) -> R) -> R {
-        f(self.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new))
+    fn with<R>(this: &Ref<'_, StreamReader>, f: impl FnOnce(&mut ReadBuffer) -> R) -> PyResult<R> {
+        match this.exposed.get(this.py()) {
+            Some(exposed) => with_exposed(&exposed, f),
+            None => Ok(f(this.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new))),
+        }
     }
 
     /// How many bytes wait to be read.
-    pub fn len(&self) -> usize {
-        self.buffer.borrow().as_ref().map_or(0, ReadBuffer::len)
+    pub fn len(this: &Ref<'_, StreamReader>) -> PyResult<usize> {
+        match this.exposed.get(this.py()) {
+            Some(exposed) => exposed.len(),
+            None => Ok(this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len)),
+        }
     }
 
     /// Whether no byte waits to be read.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn is_empty(this: &Ref<'_, StreamReader>) -> PyResult<bool> {
+        Ok(StreamReader::len(this)? == 0)
+    }
+
+    /// `_buffer`, a bytearray from now on.
+    fn expose<'py>(this: &Ref<'py, StreamReader>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        if let Some(exposed) = this.exposed.get(py) {
+            return Ok(exposed);
+        }
+        let buffer = this.buffer.borrow_mut().take().unwrap_or_default();
+        let exposed = PyByteArray::new(py, buffer.as_slice()).into_any();
+        this.exposed.set(exposed.clone());
+        Ok(exposed)
     }
 
     /// A new reader with this limit, in bytes.
@@ -138,18 +161,18 @@ impl StreamReader {
     }
 
     /// Takes `count` bytes, or as many as there are.
-    fn take<'py>(this: &Ref<'py, StreamReader>, count: usize) -> Bound<'py, PyAny> {
+    fn take<'py>(this: &Ref<'py, StreamReader>, count: usize) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        let bytes = this.with(|buffer| {
+        let bytes = StreamReader::with(this, |buffer| {
             let bytes = PyBytes::new(py, &buffer.as_slice()[..count.min(buffer.len())]);
             buffer.consume(count);
             bytes
-        });
-        bytes.into_any()
+        })?;
+        Ok(bytes.into_any())
     }
 
     fn maybe_resume(this: &Ref<'_, StreamReader>) -> PyResult<()> {
-        if this.paused.get() && this.len() <= this.limit.get() {
+        if this.paused.get() && StreamReader::len(this)? <= this.limit.get() {
             this.paused.set(false);
             this.transport.get_or_none(this.py()).call_method0(intern!(this.py(), "resume_reading"))?;
         }
@@ -166,13 +189,17 @@ impl StreamReader {
 
     /// Lets the kernel write into the buffer; answers how many bytes came, 0 for the end of the stream.
     pub fn receive(this: &Ref<'_, StreamReader>, fd: RawFd, room: usize) -> std::io::Result<usize> {
-        this.with(|buffer| buffer.receive(fd, room))
+        StreamReader::with(this, |buffer| buffer.receive(fd, room)).map_err(std::io::Error::from)?
     }
 
     /// What is to be done when bytes have come: wake who waits, pause the transport if they are too many.
     pub fn received(this: &Ref<'_, StreamReader>) -> PyResult<()> {
-        StreamReader::wake(this)?;
-        if this.paused.get() || this.len() <= 2 * this.limit.get() {
+        let count = StreamReader::len(this)?;
+        let too_many = count > this.limit.get().saturating_mul(2);
+        if count >= this.wanted.get() || too_many {
+            StreamReader::wake(this)?;
+        }
+        if this.paused.get() || !too_many {
             return Ok(());
         }
         let py = this.py();
@@ -195,13 +222,13 @@ impl StreamReader {
             if bytes.as_bytes().is_empty() {
                 return Ok(());
             }
-            this.with(|buffer| buffer.append(bytes.as_bytes()));
+            StreamReader::with(this, |buffer| buffer.append(bytes.as_bytes()))?;
         } else {
             let bytes = PyBuffer::<u8>::get(data)?.to_vec(this.py())?;
             if bytes.is_empty() {
                 return Ok(());
             }
-            this.with(|buffer| buffer.append(&bytes));
+            StreamReader::with(this, |buffer| buffer.append(&bytes))?;
         }
         StreamReader::received(this)
     }
@@ -244,20 +271,35 @@ impl StreamReader {
     }
 }
 
+/// Does to the bytearray what `f` does to a buffer of the same content.
+#[cold]
+fn with_exposed<R>(exposed: &Bound<'_, PyAny>, f: impl FnOnce(&mut ReadBuffer) -> R) -> PyResult<R> {
+    let array = exposed.cast::<PyByteArray>()?;
+    let before = array.to_vec();
+    let mut buffer = ReadBuffer::new();
+    buffer.append(&before);
+    let result = f(&mut buffer);
+    if buffer.as_slice() != before {
+        let all = PySlice::full(exposed.py());
+        array.set_item(all, PyByteArray::new(exposed.py(), buffer.as_slice()))?;
+    }
+    Ok(result)
+}
+
 fn find<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Found> {
     let py = this.py();
     let separators = reading.separators.get_or_none(py);
     let offset = reading.offset.get();
     if separators.is_none() {
-        return Ok(this.with(|buffer| match buffer.find(b"\n", offset) {
+        return StreamReader::with(this, |buffer| match buffer.find(b"\n", offset) {
             Some(at) => Found::At(at, at + 1),
             None => Found::Not(buffer.len()),
-        }));
+        });
     }
     let separators: Vec<Vec<u8>> =
         separators.try_iter()?.map(|s| PyBuffer::<u8>::get(&s?)?.to_vec(py)).collect::<PyResult<_>>()?;
     let longest = separators.iter().map(Vec::len).max().unwrap_or(1);
-    Ok(this.with(|buffer| {
+    StreamReader::with(this, |buffer| {
         let mut best: Option<(usize, usize)> = None;
         for separator in &separators {
             if let Some(at) = buffer.find(separator, offset) {
@@ -271,7 +313,7 @@ fn find<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Found
             Some((start, end)) => Found::At(start, end),
             None => Found::Not((buffer.len() + 1).saturating_sub(longest).max(offset.min(buffer.len()))),
         }
-    }))
+    })
 }
 
 fn try_until<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -282,7 +324,7 @@ fn try_until<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<
             Err(overrun(py, "Separator is found, but chunk is longer than limit", start))
         }
         Found::At(_, end) => {
-            let chunk = StreamReader::take(this, end);
+            let chunk = StreamReader::take(this, end)?;
             StreamReader::maybe_resume(this)?;
             Ok(Some(chunk))
         }
@@ -292,7 +334,7 @@ fn try_until<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<
                 return Err(overrun(py, "Separator is not found, and chunk exceed the limit", offset));
             }
             if this.eof.get() {
-                let partial = StreamReader::take(this, usize::MAX);
+                let partial = StreamReader::take(this, usize::MAX)?;
                 return Err(incomplete(py, partial, None));
             }
             Ok(None)
@@ -313,13 +355,13 @@ fn try_line<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<O
         return Err(error);
     }
     let consumed: usize = error.value(py).getattr(intern!(py, "consumed"))?.extract()?;
-    this.with(|buffer| {
+    StreamReader::with(this, |buffer| {
         if buffer.as_slice()[consumed.min(buffer.len())..].starts_with(b"\n") {
             buffer.consume(consumed + 1);
         } else {
             buffer.clear();
         }
-    });
+    })?;
     StreamReader::maybe_resume(this)?;
     let text = error.value(py).getattr(intern!(py, "args"))?.get_item(0)?;
     Err(PyValueError::new_err(text.unbind()))
@@ -334,18 +376,18 @@ fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Op
     match reading.goal.get() {
         Goal::Some => {
             let count = reading.count.get();
-            if count > 0 && this.is_empty() && !this.eof.get() {
+            if count > 0 && StreamReader::is_empty(this)? && !this.eof.get() {
                 return Ok(None);
             }
-            let data = StreamReader::take(this, count);
+            let data = StreamReader::take(this, count)?;
             if count > 0 {
                 StreamReader::maybe_resume(this)?;
             }
             Ok(Some(data))
         }
         Goal::All => {
-            if !this.is_empty() {
-                let block = StreamReader::take(this, usize::MAX);
+            if !StreamReader::is_empty(this)? {
+                let block = StreamReader::take(this, usize::MAX)?;
                 let gathered = match reading.gathered.get(py) {
                     Some(gathered) => gathered,
                     None => {
@@ -365,14 +407,14 @@ fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Op
         }
         Goal::Exactly => {
             let count = reading.count.get();
-            if count > 0 && this.len() < count {
+            if count > 0 && StreamReader::len(this)? < count {
                 if this.eof.get() {
-                    let partial = StreamReader::take(this, usize::MAX);
+                    let partial = StreamReader::take(this, usize::MAX)?;
                     return Err(incomplete(py, partial, Some(count)));
                 }
                 return Ok(None);
             }
-            let data = StreamReader::take(this, count);
+            let data = StreamReader::take(this, count)?;
             if count > 0 {
                 StreamReader::maybe_resume(this)?;
             }
@@ -384,8 +426,9 @@ fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Op
 }
 
 /// A future for the next data, end, or exception.
-fn next_waiter<'py>(this: &Ref<'py, StreamReader>, goal: Goal) -> PyResult<Ref<'py, Future>> {
+fn next_waiter<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Ref<'py, Future>> {
     let py = this.py();
+    let goal = reading.goal.get();
     if this.waiter.is_set() {
         return Err(PyRuntimeError::new_err(format!(
             "{}() called while another coroutine is already waiting for incoming data",
@@ -401,6 +444,7 @@ fn next_waiter<'py>(this: &Ref<'py, StreamReader>, goal: Goal) -> PyResult<Ref<'
         None => Future::create(&event_loop)?,
     };
     this.waiter.set(waiter.any().clone());
+    this.wanted.set(if goal == Goal::Exactly { reading.count.get() } else { 0 });
     Ok(waiter)
 }
 
@@ -416,7 +460,7 @@ fn woken<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> Py
     outcome?;
     match attempt(this, reading)? {
         Some(data) => Ok(Next::Return(data)),
-        None => next_waiter(this, reading.goal.get()).map(Next::Await),
+        None => next_waiter(this, reading).map(Next::Await),
     }
 }
 
@@ -426,7 +470,7 @@ fn begin<'py>(this: &Ref<'py, StreamReader>, reading: Reading) -> PyResult<Own> 
     match attempt(this, &reading)? {
         Some(data) => Ok(data.into()),
         None => {
-            let waiter = next_waiter(this, reading.goal.get())?;
+            let waiter = next_waiter(this, &reading)?;
             let reading = Ref::create(py, reading)?.into_any();
             Wait::create(&waiter, this.any().clone(), Some(reading), woken)
         }
@@ -483,8 +527,8 @@ fn init(this: &Ref<'_, StreamReader>, args: &Args<'_, '_>) -> PyResult<()> {
 fn repr(this: &Ref<'_, StreamReader>) -> PyResult<String> {
     let py = this.py();
     let mut text = "<StreamReader".to_owned();
-    if !this.is_empty() {
-        text.push_str(&format!(" {} bytes", this.len()));
+    if !StreamReader::is_empty(this)? {
+        text.push_str(&format!(" {} bytes", StreamReader::len(this)?));
     }
     if this.eof.get() {
         text.push_str(" eof");
@@ -536,7 +580,7 @@ impl Class for StreamReader {
                 StreamReader::feed_eof,
             )
             .method0(c"at_eof", c"at_eof($self, /)\n--\n\nWhether all was read and no more will come.", |this| {
-                Ok(this.eof.get() && this.is_empty())
+                Ok(this.eof.get() && StreamReader::is_empty(this)?)
             })
             .method0(
                 c"_wakeup_waiter",
@@ -580,17 +624,19 @@ impl Class for StreamReader {
             )
             .get_set(
                 c"_buffer",
-                c"The bytes that wait to be read: a copy.",
-                |this| Ok(Own::new(this.with(|buffer| PyByteArray::new(this.py(), buffer.as_slice())).into_any())),
+                c"The bytes that wait to be read, a bytearray.",
+                |this| StreamReader::expose(this).map(Own::new),
                 |this, value| {
-                    let bytes = match value {
-                        Some(value) => PyBuffer::<u8>::get(value)?.to_vec(this.py())?,
-                        None => return Err(PyTypeError::new_err("cannot delete attribute")),
-                    };
-                    this.with(|buffer| {
-                        buffer.clear();
-                        buffer.append(&bytes);
-                    });
+                    let Some(value) = value else { return Err(PyTypeError::new_err("cannot delete attribute")) };
+                    let old = this.buffer.borrow_mut().take();
+                    drop(old);
+                    match value.cast::<PyByteArray>() {
+                        Ok(_) => this.exposed.set(value.clone()),
+                        Err(_) => {
+                            let bytes = PyBuffer::<u8>::get(value)?.to_vec(this.py())?;
+                            this.exposed.set(PyByteArray::new(this.py(), &bytes).into_any());
+                        }
+                    }
                     Ok(())
                 },
             )
@@ -617,6 +663,7 @@ impl Class for StreamReader {
                 c"",
                 |this| Ok(this.waiter.get(this.py()).map(Own::new)),
                 |this, value| {
+                    this.wanted.set(0);
                     match value.filter(|v| !v.is_none()) {
                         Some(value) => this.waiter.set(value.clone()),
                         None => this.waiter.unset(),
