@@ -18,7 +18,7 @@ __all__ = (
 import os as _os
 import sys as _sys
 
-from . import _rasyncio
+from . import _rasyncio, _stdlib
 from ._lazy import lazily
 from ._rasyncio import (
     AbstractEventLoopPolicy,
@@ -77,3 +77,6 @@ __getattr__ = lazily(
     threading="threading",
     warnings="warnings",
 )
+
+# When the standard library's asyncio is loaded beside rasyncio, both tell the same running loop and current task.
+_stdlib.on_stdlib_import(_rasyncio._publish)

@@ -44,6 +44,11 @@ class! {
     pub struct State {
         /// The number of the newest task that was named by its number.
         pub(crate) task_number: Cell<u64>,
+        /// The stdlib asyncio's `_set_running_loop`, `_enter_task`, `_leave_task` and `_register_task`, when that is loaded.
+        pub(crate) stdlib_set_running_loop: Slot,
+        pub(crate) stdlib_enter_task: Slot,
+        pub(crate) stdlib_leave_task: Slot,
+        pub(crate) stdlib_register_task: Slot,
         /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.
         pub(crate) foreign_tasks: Slot,
         /// Current tasks of foreign loops (`_enter_task`): a dict, made when the first comes.

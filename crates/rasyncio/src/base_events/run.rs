@@ -307,15 +307,14 @@ fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     hooks.set_item(intern!(py, "firstiter"), this.any().getattr(intern!(py, "_asyncgen_firstiter_hook"))?)?;
     hooks.set_item(intern!(py, "finalizer"), this.any().getattr(intern!(py, "_asyncgen_finalizer_hook"))?)?;
     sys.getattr(intern!(py, "set_asyncgen_hooks"))?.call((), Some(&hooks))?;
-    set_running_loop(py, Some(this.any().clone()));
-    Ok(())
+    set_running_loop(py, Some(this.any().clone()))
 }
 
 fn cleanup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.stopping.set(false);
     this.thread_id.set(0);
-    set_running_loop(py, None);
+    set_running_loop(py, None)?;
     this.any().call_method1(intern!(py, "_set_coroutine_origin_tracking"), (false,))?;
     if let Some(hooks) = this.old_asyncgen_hooks.take(py) {
         let sys = py.import(intern!(py, "sys"))?;

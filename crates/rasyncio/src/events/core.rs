@@ -237,6 +237,8 @@ class! {
         pub(crate) tasks: Registry<Task>,
         pub(crate) clock_resolution: Cell<f64>,
         pub(crate) debug: Cell<bool>,
+        /// The stdlib's asyncio is loaded beside us and told which task runs here.
+        pub(crate) published: Cell<bool>,
         pub(crate) closed: Cell<bool>,
         pub(crate) stopping: Cell<bool>,
         /// `threading.get_ident()` of the thread that runs the loop; 0 while it does not run.

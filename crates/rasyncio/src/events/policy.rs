@@ -219,10 +219,10 @@ fn on_fork(py: Python<'_>) -> PyResult<()> {
     if let Some(policy) = Ref::<DefaultPolicy>::cast(&policy) {
         policy.local.unset();
     }
-    if py.version_info() >= (3, 14) {
+    if slots::VERSION >= (3, 14) {
         crate::tasks::forget_current(py)?;
     }
-    set_running_loop(py, None);
+    set_running_loop(py, None)?;
     py.import(intern!(py, "_signal"))?.call_method1(intern!(py, "set_wakeup_fd"), (-1,)).map(drop)
 }
 

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use slots::{Own, Signature, ThreadSlot, add_function, pos};
 
+use super::LoopCore;
 use crate::face;
 
 const RUNNING: ThreadSlot = ThreadSlot::new(0);
@@ -28,9 +29,37 @@ pub fn get_running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     RUNNING.get(py).ok_or_else(|| PyRuntimeError::new_err("no running event loop"))
 }
 
-/// Sets or clears this thread's running loop.
-pub fn set_running_loop(py: Python<'_>, event_loop: Option<Bound<'_, PyAny>>) {
+/// Sets or clears this thread's running loop, and tells the stdlib's asyncio of it where that is loaded.
+pub fn set_running_loop(py: Python<'_>, event_loop: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    if let Some(set) = crate::state(py)?.stdlib_set_running_loop.get(py) {
+        set.call1((&event_loop,))?;
+        if let Some(core) = event_loop.as_ref().and_then(|event_loop| LoopCore::of(event_loop)) {
+            core.published.set(true);
+        }
+    }
     RUNNING.set(py, event_loop);
+    Ok(())
+}
+
+/// Called when the stdlib's asyncio has been imported beside us: from now on it is told which loop and which task run,
+/// and of every task, those that are there already included.
+fn publish<'py>(py: Python<'py>, asyncio: &Bound<'py, PyAny>) -> PyResult<()> {
+    let state = crate::state(py)?;
+    let (events, tasks) = (asyncio.getattr(intern!(py, "events"))?, asyncio.getattr(intern!(py, "tasks"))?);
+    state.stdlib_set_running_loop.set(events.getattr(intern!(py, "_set_running_loop"))?);
+    state.stdlib_enter_task.set(tasks.getattr(intern!(py, "_enter_task"))?);
+    state.stdlib_leave_task.set(tasks.getattr(intern!(py, "_leave_task"))?);
+    state.stdlib_register_task.set(tasks.getattr(intern!(py, "_register_task"))?);
+    let Some(event_loop) = RUNNING.get(py) else { return Ok(()) };
+    set_running_loop(py, Some(event_loop.clone()))?;
+    let Some(core) = LoopCore::of(&event_loop) else { return Ok(()) };
+    for task in core.tasks.objects(py) {
+        state.stdlib_register_task.get_or_none(py).call1((task.any(),))?;
+    }
+    if let Some(task) = core.current_task.get(py) {
+        state.stdlib_enter_task.get_or_none(py).call1((&event_loop, task))?;
+    }
+    Ok(())
 }
 
 /// The running loop, or what the policy answers.
@@ -67,9 +96,14 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |py, args| {
             const SIGNATURE: Signature<1> = Signature::function("_set_running_loop", [pos("loop")]);
             let [event_loop] = args.parse(&SIGNATURE)?;
-            set_running_loop(py, event_loop.filter(|l| !l.is_none()).cloned());
-            Ok(())
+            set_running_loop(py, event_loop.filter(|l| !l.is_none()).cloned())
         },
+    )?;
+    add_function(
+        module,
+        c"_publish",
+        c"_publish(asyncio, /)\n--\n\nTell the standard library's asyncio, from now on, which loop and task run.",
+        |py, args| args.positional().first().map_or(Ok(()), |asyncio| publish(py, asyncio)),
     )?;
     add_function(
         module,

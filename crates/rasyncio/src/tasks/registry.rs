@@ -27,7 +27,7 @@ pub(super) fn enter_native(core: &Ref<'_, LoopCore>, task: &Ref<'_, Task>) -> Py
         return Err(cannot_enter(task.any(), &core.current_task.get_or_none(task.py())));
     }
     core.current_task.set(task.any().clone());
-    Ok(())
+    if core.published.get() { tell_stdlib(core, task, true) } else { Ok(()) }
 }
 
 /// The current task of a loop of ours, left.
@@ -37,7 +37,19 @@ pub(super) fn leave_native(core: &Ref<'_, LoopCore>, task: &Ref<'_, Task>) -> Py
         return Err(does_not_match(task.any(), &core.current_task.get_or_none(task.py())));
     }
     core.current_task.unset();
-    Ok(())
+    if core.published.get() { tell_stdlib(core, task, false) } else { Ok(()) }
+}
+
+/// Tells the stdlib's asyncio that a task begins or ceases to run.
+#[cold]
+fn tell_stdlib(core: &Ref<'_, LoopCore>, task: &Ref<'_, Task>, enters: bool) -> PyResult<()> {
+    let py = task.py();
+    let state = state(py)?;
+    let function = if enters { &state.stdlib_enter_task } else { &state.stdlib_leave_task };
+    match function.get(py) {
+        Some(function) => function.call1((core.any(), task.any())).map(drop),
+        None => Ok(()),
+    }
 }
 
 #[cold]
@@ -122,7 +134,16 @@ fn set_current<'py>(event_loop: &Bound<'py, PyAny>, task: Option<&Bound<'py, PyA
     let py = event_loop.py();
     match (LoopCore::of(event_loop), task) {
         (Some(core), task) => {
-            drop(core.current_task.replace(py, task.cloned()));
+            let before = core.current_task.replace(py, task.cloned());
+            if core.published.get() {
+                let state = state(py)?;
+                for (function, task) in [(&state.stdlib_leave_task, before.as_ref()), (&state.stdlib_enter_task, task)]
+                {
+                    if let (Some(function), Some(task)) = (function.get(py), task) {
+                        function.call1((event_loop, task))?;
+                    }
+                }
+            }
             Ok(())
         }
         (None, Some(task)) => foreign_current(py)?.set_item(event_loop, task),
@@ -158,8 +179,12 @@ pub(super) fn register_foreign(task: &Ref<'_, Task>) -> PyResult<()> {
 
 /// Tells the stdlib's registry of a task, if that asyncio is loaded beside us.
 #[inline]
-pub(super) fn tell_stdlib_registered(_task: &Ref<'_, Task>) -> PyResult<()> {
-    Ok(())
+pub(super) fn tell_stdlib_registered(task: &Ref<'_, Task>) -> PyResult<()> {
+    let py = task.py();
+    match state(py)?.stdlib_register_task.get(py) {
+        Some(register) => register.call1((task.any(),)).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn register(task: &Bound<'_, PyAny>) -> PyResult<()> {
