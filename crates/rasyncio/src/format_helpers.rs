@@ -4,7 +4,7 @@
 //! the stdlib's inspect, functools, reprlib and traceback, all of it off the hot paths.
 //!
 //! A callback is written `name()` and, if it is a Python function, ` at file:line`; arguments are shown in debug mode
-//! only, since they may be secret. A stack is at most `constants.DEBUG_STACK_DEPTH` frames.
+//! only, since they may be secret; before 3.13 always, as those versions do. A stack is at most `constants.DEBUG_STACK_DEPTH` frames.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -42,7 +42,7 @@ pub fn callback_source(callback: &Bound<'_, PyAny>, args: &Bound<'_, PyAny>, deb
 }
 
 fn format_arguments(args: &Bound<'_, PyAny>, keywords: &Bound<'_, PyAny>, debug: bool) -> PyResult<String> {
-    if !debug {
+    if !debug && slots::VERSION >= (3, 13) {
         return Ok("()".to_owned());
     }
     let py = args.py();

@@ -1,0 +1,82 @@
+"""Tasks, beyond what CPython's own tests say."""
+
+import gc
+import weakref
+
+import pytest
+import rasyncio as asyncio
+
+
+def test_a_subclass_of_task_runs():
+    class Own(asyncio.Task):
+        pass
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(lambda loop, coro, **keywords: Own(coro, loop=loop, **keywords))
+        task = asyncio.create_task(asyncio.sleep(0, "result"))
+        return type(task), await task
+
+    made, result = asyncio.run(main())
+    assert made is Own and result == "result"
+
+
+def test_a_pending_task_that_nobody_holds_is_reported_and_collected():
+    loop = asyncio.new_event_loop()
+    reported = []
+    loop.set_exception_handler(lambda loop, context: reported.append(context["message"]))
+
+    async def wait_for_ever():
+        await loop.create_future()
+
+    task = loop.create_task(wait_for_ever())
+    seen = weakref.ref(task)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    del task
+    gc.collect()
+    assert seen() is None and reported == ["Task was destroyed but it is pending!"]
+    loop.close()
+
+
+def test_sleep_zero_is_a_coroutine():
+    import inspect
+    import warnings
+
+    coroutine = asyncio.sleep(0)
+    assert inspect.iscoroutine(coroutine) and asyncio.iscoroutine(coroutine)
+    assert repr(coroutine).startswith("<coroutine object sleep at 0x")
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+        coroutine.send(None)
+    with pytest.warns(RuntimeWarning, match="coroutine 'sleep' was never awaited"):
+        asyncio.sleep(0)
+        gc.collect()
+    warnings.resetwarnings()
+
+
+def test_a_task_of_a_native_coroutine():
+    assert asyncio.run(asyncio.sleep(0)) is None
+    assert asyncio.run(asyncio.wait_for(asyncio.sleep(0, 3), None)) == 3
+
+
+def test_system_exit_in_a_task_leaves_the_loop():
+    async def leave():
+        raise SystemExit(5)
+
+    async def main():
+        await asyncio.create_task(leave())
+
+    with pytest.raises(SystemExit):
+        asyncio.run(main())
+
+
+def test_as_completed_yields_in_the_order_of_completion():
+    async def main():
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(3)]
+        for at in (2, 0, 1):
+            loop.call_soon(futures[at].set_result, at)
+        return [await one async for one in asyncio.as_completed(futures)]
+
+    assert asyncio.run(main()) == [2, 0, 1]
