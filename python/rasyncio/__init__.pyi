@@ -1,4 +1,5 @@
 # ruff: noqa: F403
+from ._install import install as install
 from .base_events import *
 from .coroutines import *
 from .events import *
@@ -17,10 +18,3 @@ from .transports import *
 from .unix_events import *
 
 __version__: str
-
-def install() -> None:
-    """Makes every later `import asyncio`, and of its submodules, give rasyncio in this process.
-
-    A second call changes nothing.  If the standard library's asyncio has been imported before, its importers keep it, and
-    share the running loop and the current task with rasyncio; imports after the call give rasyncio.
-    """

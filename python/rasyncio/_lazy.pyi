@@ -2,5 +2,5 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 def lazily(
-    module_name: str, deprecated: Mapping[str, str] = ..., /, **sources: str | Callable[[], object]
+    module_name: str, deprecated: Mapping[str, str] | tuple[()] = (), /, **sources: str | Callable[[], object]
 ) -> Callable[[str], Any]: ...

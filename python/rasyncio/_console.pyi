@@ -1,0 +1,3 @@
+from typing import Any
+
+def interact(names: dict[str, Any]) -> None: ...
