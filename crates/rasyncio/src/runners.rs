@@ -306,7 +306,7 @@ impl Class for Runner {
         })
         .method(
             c"run",
-            c"run($self, coro, /, *, context=None)\n--\n\nRun a coroutine to its end and answer its result. Ctrl-C cancels it.",
+            c"run($self, /, coro, *, context=None)\n--\n\nRun a coroutine to its end and answer its result. Ctrl-C cancels it.",
             |this, args| match args.parse(&RUN)? {
                 [Some(main), context] => run(this, main, given(&context)),
                 _ => Err(PyTypeError::new_err("coro is missing")),

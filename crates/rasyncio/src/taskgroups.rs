@@ -486,7 +486,7 @@ impl Class for TaskGroup {
             })
             .method(
                 c"create_task",
-                c"create_task($self, coro, /, **kwargs)\n--\n\nRun a coroutine as a task of the group; name and context as for Task.\n\
+                c"create_task($self, /, coro, **kwargs)\n--\n\nRun a coroutine as a task of the group; name and context as for Task.\n\
                   RuntimeError if the group was not entered, is finished, or is being shut down.",
                 create_member,
             )

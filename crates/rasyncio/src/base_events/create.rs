@@ -89,7 +89,7 @@ fn create_task_method(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyR
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
-    const CREATE_TASK: &CStr = c"create_task($self, coro, /, **kwargs)\n--\n\n\
+    const CREATE_TASK: &CStr = c"create_task($self, /, coro, **kwargs)\n--\n\n\
         Run a coroutine as a task. name and context, and from 3.14 eager_start and all else, go to the task\n\
         or to the task factory. Answers the task. Not thread-safe.";
     spec.method0(

@@ -239,7 +239,7 @@ fn do_shutdown(this: &Ref<'_, BaseEventLoop>, future: &Bound<'_, PyAny>) -> PyRe
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
-    const RUN: &CStr = c"run_in_executor($self, executor, func, /, *args)\n--\n\n\
+    const RUN: &CStr = c"run_in_executor($self, /, executor, func, *args)\n--\n\n\
         Have func(*args) called by a concurrent.futures executor (None for the loop's own thread pool).\n\
         Answers a future of its result.";
     spec.method(c"run_in_executor", RUN, run_in_executor)

@@ -221,14 +221,14 @@ fn call_later(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Ow
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
-    const SOON: &CStr = c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
+    const SOON: &CStr = c"call_soon($self, /, callback, *args, context=None)\n--\n\n\
         Have callback(*args) called at the loop's next turn, in context (by default a copy of the current one).\n\
         Answers a Handle to cancel it. Not thread-safe.";
-    const LATER: &CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
+    const LATER: &CStr = c"call_later($self, /, delay, callback, *args, context=None)\n--\n\n\
         Have callback(*args) called in delay seconds. Answers a TimerHandle. Not thread-safe.";
-    const AT: &CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
+    const AT: &CStr = c"call_at($self, /, when, callback, *args, context=None)\n--\n\n\
         Have callback(*args) called when loop.time() shows when. Answers a TimerHandle. Not thread-safe.";
-    const THREADSAFE: &CStr = c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
+    const THREADSAFE: &CStr = c"call_soon_threadsafe($self, /, callback, *args, context=None)\n--\n\n\
         As call_soon(), from any thread or signal handler; wakes the loop. RuntimeError if it is closed.";
     spec.method(c"call_soon", SOON, call_soon)
         .method(c"call_later", LATER, call_later)

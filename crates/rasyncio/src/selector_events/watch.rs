@@ -394,12 +394,12 @@ fn remove_public(this: &Ref<'_, BaseSelectorEventLoop>, fd: &Bound<'_, PyAny>, n
 pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
     spec.method(
         c"add_reader",
-        c"add_reader($self, fd, callback, /, *args)\n--\n\nHave callback(*args) called whenever fd can be read. fd is an int or has fileno();\nRuntimeError if a transport uses it. Not thread-safe.",
+        c"add_reader($self, /, fd, callback, *args)\n--\n\nHave callback(*args) called whenever fd can be read. fd is an int or has fileno();\nRuntimeError if a transport uses it. Not thread-safe.",
         |this, args| add_public(this, args, "_add_reader"),
     )
     .method(
         c"add_writer",
-        c"add_writer($self, fd, callback, /, *args)\n--\n\nHave callback(*args) called whenever fd can be written; otherwise as add_reader().",
+        c"add_writer($self, /, fd, callback, *args)\n--\n\nHave callback(*args) called whenever fd can be written; otherwise as add_reader().",
         |this, args| add_public(this, args, "_add_writer"),
     )
     .method1(
