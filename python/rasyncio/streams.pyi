@@ -166,4 +166,7 @@ class StreamWriter(_stdlib.StreamWriter):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        """Go on with TLS; the timeouts are in seconds, 60 and 30 by default.  The side is the one that the stream has."""
+        """Go on with TLS; the timeouts are in seconds, 60 and 30 by default.  The side is the one that the stream has.
+
+        Not there yet: NotImplementedError.
+        """
