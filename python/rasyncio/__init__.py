@@ -7,36 +7,36 @@ The names are asyncio's, and so is what they do.  Beyond them there are `install
 import sys as _sys
 
 from ._install import install as install
-from ._lazy import lazily as _lazily
 from ._rasyncio import __version__ as __version__
 
 # These make up `__all__`, in asyncio's order.
 _PUBLIC = """base_events coroutines events exceptions futures graph locks protocols runners queues streams subprocess tasks
     taskgroups threads timeouts transports unix_events""".split()
-# These have no public names of their own, and are imported when somebody asks for them.
+# These have no public names of their own. A module is quicker to ask without a `__getattr__`, so they are not lazy.
 _QUIET = """base_futures base_subprocess base_tasks constants format_helpers log mixins proactor_events selector_events
     sslproto staggered tools trsock windows_events windows_utils""".split()
 
 __all__ = ()
-for _name in _PUBLIC:
+for _name in _PUBLIC + _QUIET:
     try:
         __import__(f"{__name__}.{_name}")
     except ModuleNotFoundError as error:
         if error.name != f"{__name__}.{_name}":
             raise
         continue  # a room that is not built yet
-    _face = vars(_sys.modules[f"{__name__}.{_name}"])
-    __all__ += tuple(_face["__all__"])
-    globals().update((_public, getattr(_sys.modules[f"{__name__}.{_name}"], _public)) for _public in _face["__all__"])
+    if _name in _PUBLIC:
+        _face = vars(_sys.modules[f"{__name__}.{_name}"])
+        __all__ += tuple(_face["__all__"])
+        globals().update((_public, getattr(_sys.modules[f"{__name__}.{_name}"], _public)) for _public in _face["__all__"])
 del _face, _name
 
-__getattr__ = _lazily(
-    __name__,
-    {
-        "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",
-        "DefaultEventLoopPolicy": "rasyncio.unix_events:_DefaultEventLoopPolicy",
-    }
-    if _sys.version_info >= (3, 14)
-    else {},
-    **{_name: f"{__name__}.{_name}" for _name in _QUIET},
-)
+if _sys.version_info >= (3, 14):
+    from ._lazy import lazily as _lazily
+
+    __getattr__ = _lazily(
+        __name__,
+        {
+            "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",
+            "DefaultEventLoopPolicy": "rasyncio.unix_events:_DefaultEventLoopPolicy",
+        },
+    )

@@ -99,7 +99,7 @@ async def sleep(delay, result=None):
 
 
 # A delay of 0 needs no coroutine, only the one yield.
-_rasyncio._divert_sleep(sleep)
+_rasyncio._divert(sleep)
 
 
 async def wait(fs, *, timeout=None, return_when=ALL_COMPLETED):
@@ -119,6 +119,8 @@ if _sys.version_info >= (3, 12):
             return await _wait_for_passed(fut)
         async with _timeout(timeout):
             return await fut
+
+    _rasyncio._divert(wait_for)
 
 else:
 

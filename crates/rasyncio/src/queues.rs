@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
+use crate::coroutines::{Shell, plain, stand_in};
 use crate::futures::{Future, Next, State, Wait};
 use crate::mixins::{LoopBound, Waiters, is_done, set_result};
 use crate::{exceptions, face};
@@ -251,6 +252,51 @@ fn put<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyRe
         return next_waiter(this, &this.putters).map(Next::Await);
     }
     finish_put(this, &wait.extra.get_or_none(py)).map(Next::Return)
+}
+
+static GET: Shell = Shell {
+    room: "queues",
+    name: "Queue.get",
+    begin: |wait| {
+        let owner = wait.owner.get_or_none(wait.py());
+        let Some(this) = Ref::<Queue>::cast(&owner) else { return Ok(Next::Return(owner)) };
+        if is_empty(this)? { next_waiter(this, &this.getters).map(Next::Await) } else { finish_get(this).map(Next::Return) }
+    },
+    then: got,
+};
+
+static PUT: Shell = Shell {
+    room: "queues",
+    name: "Queue.put",
+    begin: |wait| {
+        let owner = wait.owner.get_or_none(wait.py());
+        let Some(this) = Ref::<Queue>::cast(&owner) else { return Ok(Next::Return(owner)) };
+        if is_full(this)? {
+            return next_waiter(this, &this.putters).map(Next::Await);
+        }
+        finish_put(this, &wait.extra.get_or_none(wait.py())).map(Next::Return)
+    },
+    then: put,
+};
+
+/// `get()` on a queue that is no derived class's.
+pub fn quick_get<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this]) if Ref::<Queue>::cast(this).is_some_and(|queue| order(queue) != Order::Own) => {
+            stand_in(&GET, this, None)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `put(item)` likewise.
+pub fn quick_put<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this, item]) if Ref::<Queue>::cast(this).is_some_and(|queue| order(queue) != Order::Own) => {
+            stand_in(&PUT, this, Some(item))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn shutdown(this: &Ref<'_, Queue>, immediate: bool) -> PyResult<()> {

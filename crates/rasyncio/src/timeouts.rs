@@ -20,7 +20,9 @@ use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, cla
 
 use crate::base_events::call_at_native;
 use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback, TimerHandle, get_running_loop};
+use crate::coroutines::{Shell, plain, stand_in};
 use crate::exceptions;
+use crate::futures::Next;
 use crate::tasks::{Task, current_task};
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -155,7 +157,8 @@ fn uncancel(task: &Bound<'_, PyAny>) -> PyResult<i64> {
     }
 }
 
-fn enter(this: &Ref<'_, Timeout>) -> PyResult<Own> {
+/// The way into the block: the clock starts, for the current task.
+pub fn enter(this: &Ref<'_, Timeout>) -> PyResult<Own> {
     let py = this.py();
     if this.state.get() != State::Created {
         return Err(PyRuntimeError::new_err("Timeout has already been entered"));
@@ -190,12 +193,9 @@ fn insert_timeout_error(exception: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-fn exit(this: &Ref<'_, Timeout>, args: &Args<'_, '_>) -> PyResult<()> {
+/// The way out of the block, with the exception that left it and its class, or two Nones.
+pub fn exit<'py>(this: &Ref<'py, Timeout>, class: &Bound<'py, PyAny>, exception: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let (class, exception) = match args.positional() {
-        [class, exception, ..] => (class, exception),
-        _ => return Err(PyTypeError::new_err("an exception's class, value and traceback are expected")),
-    };
     match this.state.get() {
         State::Entered => {
             cancel_timer(this)?;
@@ -232,8 +232,53 @@ fn exit(this: &Ref<'_, Timeout>, args: &Args<'_, '_>) -> PyResult<()> {
     Ok(())
 }
 
+static ENTER: Shell = Shell {
+    room: "timeouts",
+    name: "Timeout.__aenter__",
+    begin: |wait| {
+        let owner = wait.owner.get_or_none(wait.py());
+        if let Some(this) = Ref::<Timeout>::cast(&owner) {
+            enter(this)?;
+        }
+        Ok(Next::Return(owner))
+    },
+    then: |_, outcome| outcome.map(Next::Return),
+};
+
+static EXIT: Shell = Shell {
+    room: "timeouts",
+    name: "Timeout.__aexit__",
+    begin: |wait| {
+        let none = wait.py().None().into_bound(wait.py());
+        let owner = wait.owner.get_or_none(wait.py());
+        if let Some(this) = Ref::<Timeout>::cast(&owner) {
+            exit(this, &none, &none)?;
+        }
+        Ok(Next::Return(none))
+    },
+    then: |_, outcome| outcome.map(Next::Return),
+};
+
+/// The way in of `async with`.
+pub fn quick_enter<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this]) if Ref::<Timeout>::cast_exact(this).is_some() => stand_in(&ENTER, this, None),
+        _ => Ok(None),
+    }
+}
+
+/// The way out without an exception.
+pub fn quick_exit<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this, class, _, _]) if class.is_none() && Ref::<Timeout>::cast_exact(this).is_some() => {
+            stand_in(&EXIT, this, None)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// A timeout for `delay` seconds from now, or for ever.
-pub fn timeout<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>) -> PyResult<Own> {
+pub fn timeout<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>) -> PyResult<Ref<'py, Timeout>> {
     let event_loop = get_running_loop(py)?;
     let when = if delay.is_none() {
         Slot::default()
@@ -243,7 +288,7 @@ pub fn timeout<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>) -> PyResult<Own>
             _ => Slot::of(event_loop.call_method0(intern!(py, "time"))?.add(delay)?),
         }
     };
-    Ok(Ref::create(py, Timeout { when, ..Timeout::default() })?.into_any().into())
+    Ref::create(py, Timeout { when, ..Timeout::default() })
 }
 
 impl Class for Timeout {
@@ -283,7 +328,12 @@ impl Class for Timeout {
             Ok(matches!(this.state.get(), State::Expiring | State::Expired))
         })
         .method0(c"_enter", c"_enter($self, /)\n--\n\nThe body of __aenter__.", enter)
-        .method(c"_exit", c"_exit($self, exc_type, exc_val, exc_tb, /)\n--\n\nThe body of __aexit__.", exit)
+        .method(c"_exit", c"_exit($self, exc_type, exc_val, exc_tb, /)\n--\n\nThe body of __aexit__.", |this, args| {
+            match args.positional() {
+                [class, exception, ..] => exit(this, class, exception),
+                _ => Err(PyTypeError::new_err("an exception's class, value and traceback are expected")),
+            }
+        })
         .method0(c"_on_timeout", c"_on_timeout($self, /)\n--\n\nThe deadline has come.", expire)
         .repr(|this| {
             let py = this.py();
@@ -311,7 +361,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     const TIMEOUT: Signature<1> = Signature::function("timeout", [arg("delay")]);
     for (name, doc) in [(c"timeout", doc), (c"_timeout", doc)] {
         add_function(module, name, doc, |py, args| match args.parse(&TIMEOUT)? {
-            [Some(delay)] => timeout(py, delay),
+            [Some(delay)] => timeout(py, delay).map(|timeout| Own::new(timeout.into_any())),
             _ => Err(PyTypeError::new_err("delay is missing")),
         })?;
     }

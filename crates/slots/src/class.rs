@@ -52,6 +52,8 @@ pub trait Class: Visit + Default + Sized + 'static {
     const IMMUTABLE: bool = false;
     /// Whether Python code may make instances by calling the class.
     const CALLABLE: bool = true;
+    /// Whether instances are machines whose results mostly go to `await` itself, and are seldom None.
+    const RETURNS: bool = false;
     /// Whether [`Class::finalize`] is to be called.
     const FINALIZER: bool = false;
 
@@ -415,6 +417,10 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
     // SAFETY: the object is alive but unreferenced, under the GIL.
     unsafe {
         let own = object.cast::<Object<T>>();
+        #[cfg(Py_3_12)]
+        if T::RETURNS {
+            crate::stop::settle(Python::assume_attached());
+        }
         if T::FINALIZER && (*own).data.wants_finalizer() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }

@@ -11,6 +11,7 @@
 //! | `args` | argument parsing with CPython's texts |
 //! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
 //! | `send` | resuming awaitables, and being resumed |
+//! | `stop` | the exception that carries a result to `await` |
 //! | `coroutine` | coroutines out of Rust `async` blocks |
 //! | `context` | entering `contextvars` contexts |
 //! | `registry` | weak lists of native objects |
@@ -29,6 +30,8 @@ mod own;
 mod registry;
 mod send;
 mod spec;
+#[cfg(Py_3_12)]
+mod stop;
 mod thread;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};

@@ -248,6 +248,11 @@ where
                 match resume::<T, F>(Ref::from_ptr_ref(&this), Input::Send(none))? {
                     Sent::Yield(value) => Ok(value.into_ptr()),
                     Sent::Return(value) => {
+                        #[cfg(Py_3_12)]
+                        if T::RETURNS && !value.is_none() {
+                            crate::stop::stop_with(value)?;
+                            return Ok(ptr::null_mut());
+                        }
                         if !value.is_none() {
                             _PyGen_SetStopIterationValue(value.as_ptr());
                         }

@@ -9,14 +9,18 @@
 //!
 //! States: fresh -> waiting (the future was yielded) -> over. A throw while fresh or waiting goes to `then` as an error,
 //! GeneratorExit too, so that a dropped wait undoes what it began; the finalizer of one that was never over does the same.
+//! One that stands in for a coroutine (see `coroutines::shells`) is called before it is anything: the shell's `begin` runs
+//! when it is first resumed, a throw before that ends it, and dropped then it warns. Instead of a future it may wait for
+//! any awaitable's iterator (delegating), which is resumed in its place; running is what it is meanwhile.
 
 use std::cell::Cell;
 
-use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError};
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use slots::{Class, Input, Link, Own, Ref, Sent, Slot, Spec, class};
 
 use super::Future;
+use crate::coroutines::{Progress, Shell, pose};
 
 /// What is to be done when the future is done, or an exception was thrown in.
 pub type Then = for<'py> fn(&Ref<'py, Wait>, PyResult<Bound<'py, PyAny>>) -> PyResult<Next<'py>>;
@@ -27,12 +31,17 @@ pub enum Next<'py> {
     Return(Bound<'py, PyAny>),
     /// It waits for another future.
     Await(Ref<'py, Future>),
+    /// It goes on as this iterator of an awaitable does; what that comes to is told to `then`.
+    Delegate(Bound<'py, PyAny>),
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Stage {
+    Called,
     Fresh,
     Waiting,
+    Delegating,
+    Running,
     #[default]
     Over,
 }
@@ -47,6 +56,8 @@ class! {
         pub extra: Slot,
         then: Cell<Option<Then>>,
         stage: Cell<Stage>,
+        /// The coroutine function of which it is a call.
+        shell: Cell<Option<&'static Shell>>,
     }
 }
 
@@ -65,8 +76,32 @@ impl Wait {
             extra: extra.map(Slot::of).unwrap_or_default(),
             then: Cell::new(Some(then)),
             stage: Cell::new(Stage::Fresh),
+            shell: Cell::new(None),
         };
         Ok(Ref::create(future.py(), wait)?.into_any().into())
+    }
+
+    /// A call of `shell`: nothing is done before it is awaited.
+    #[inline]
+    pub fn called<'py>(
+        shell: &'static Shell,
+        owner: &Bound<'py, PyAny>,
+        extra: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Own> {
+        let wait = Wait {
+            future: Link::default(),
+            owner: Slot::of(owner.clone()),
+            extra: extra.map(|extra| Slot::of(extra.clone())).unwrap_or_default(),
+            then: Cell::new(Some(shell.then)),
+            stage: Cell::new(Stage::Called),
+            shell: Cell::new(Some(shell)),
+        };
+        Ok(Ref::create(owner.py(), wait)?.into_any().into())
+    }
+
+    /// Whether it has come to its end.
+    pub fn is_over(&self) -> bool {
+        self.stage.get() == Stage::Over
     }
 
     /// The future that is waited for, or was last.
@@ -75,55 +110,103 @@ impl Wait {
     }
 
     fn finish<'py>(this: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Sent<'py>> {
-        let Some(then) = this.then.get() else {
-            return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
-        };
+        let Some(then) = this.then.get() else { return Err(reused()) };
         this.stage.set(Stage::Over);
-        let mut next = then(this, outcome)?;
+        let next = then(this, outcome)?;
+        Wait::go_on(this, then, next)
+    }
+
+    #[inline]
+    fn go_on<'py>(this: &Ref<'py, Wait>, then: Then, mut next: Next<'py>) -> PyResult<Sent<'py>> {
         loop {
             match next {
                 Next::Return(value) => {
                     this.then.set(None);
                     return Ok(Sent::Return(value));
                 }
-                Next::Await(future) if future.is_done() => next = then(this, Future::outcome(&future))?,
+                Next::Await(future) if future.is_done() => {
+                    this.future.set(future.clone());
+                    next = then(this, Future::outcome(&future))?;
+                }
                 Next::Await(future) => {
                     future.blocking.set(true);
                     this.future.set(future.clone());
                     this.stage.set(Stage::Waiting);
                     return Ok(Sent::Yield(future.into_any()));
                 }
+                Next::Delegate(iterator) => {
+                    this.extra.set(iterator.clone());
+                    return Wait::delegate(this, &iterator, Input::Send(this.py().None().into_bound(this.py())));
+                }
             }
+        }
+    }
+
+    /// Resumes the iterator in this one's place.
+    fn delegate<'py>(this: &Ref<'py, Wait>, iterator: &Bound<'py, PyAny>, input: Input<'py>) -> PyResult<Sent<'py>> {
+        this.stage.set(Stage::Running);
+        let sent = match input {
+            Input::Send(value) => slots::send(iterator, &value),
+            Input::Throw(error) => slots::throw(iterator, error),
+        };
+        match sent {
+            Ok(Sent::Yield(value)) => {
+                this.stage.set(Stage::Delegating);
+                Ok(Sent::Yield(value))
+            }
+            Ok(Sent::Return(value)) => Wait::finish(this, Ok(value)),
+            Err(error) => Wait::finish(this, Err(error)),
         }
     }
 }
 
+fn reused() -> PyErr {
+    PyRuntimeError::new_err("cannot reuse already awaited coroutine")
+}
+
 fn resume<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
     let py = this.py();
-    if this.stage.get() == Stage::Over {
-        return Err(match input {
-            Input::Throw(error) => error,
-            Input::Send(_) => PyRuntimeError::new_err("cannot reuse already awaited coroutine"),
-        });
-    }
-    let Some(future) = this.future.get(py) else {
-        return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
-    };
-    match input {
-        Input::Throw(error) => Wait::finish(this, Err(error)),
-        Input::Send(_) if future.is_done() => Wait::finish(this, Future::outcome(&future)),
-        Input::Send(_) if this.stage.get() == Stage::Fresh => {
-            future.blocking.set(true);
-            this.stage.set(Stage::Waiting);
-            Ok(Sent::Yield(future.into_any()))
+    match (this.stage.get(), input) {
+        (Stage::Called, Input::Send(value)) => {
+            let (Some(shell), Some(then)) = (this.shell.get(), this.then.get()) else { return Err(reused()) };
+            if !value.is_none() {
+                return Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine"));
+            }
+            this.stage.set(Stage::Over);
+            let next = (shell.begin)(this)?;
+            Wait::go_on(this, then, next)
         }
-        Input::Send(_) => Wait::finish(this, Err(PyRuntimeError::new_err("await wasn't used with future"))),
+        (Stage::Called, Input::Throw(error)) => {
+            this.stage.set(Stage::Over);
+            Err(error)
+        }
+        (Stage::Running, _) => Err(PyValueError::new_err("coroutine already executing")),
+        (Stage::Delegating, input) => {
+            let iterator = this.extra.get_or_none(py);
+            Wait::delegate(this, &iterator, input)
+        }
+        (Stage::Over, Input::Throw(error)) => Err(error),
+        (Stage::Over, Input::Send(_)) => Err(reused()),
+        (Stage::Fresh | Stage::Waiting, Input::Throw(error)) => Wait::finish(this, Err(error)),
+        (stage, Input::Send(_)) => {
+            let Some(future) = this.future.get(py) else { return Err(reused()) };
+            if future.is_done() {
+                return Wait::finish(this, Future::outcome(&future));
+            }
+            if stage == Stage::Fresh {
+                future.blocking.set(true);
+                this.stage.set(Stage::Waiting);
+                return Ok(Sent::Yield(future.into_any()));
+            }
+            Wait::finish(this, Err(PyRuntimeError::new_err("await wasn't used with future")))
+        }
     }
 }
 
 impl Class for Wait {
     const NAME: &'static std::ffi::CStr = c"rasyncio.futures._Wait";
     const FREE_LIST: usize = 256;
+    const RETURNS: bool = true;
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;
     const FINALIZER: bool = true;
@@ -134,15 +217,42 @@ impl Class for Wait {
 
     fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        match Wait::finish(this, Err(PyGeneratorExit::new_err(()))) {
+        let outcome = match (this.stage.get(), this.shell.get()) {
+            (Stage::Called, Some(shell)) => {
+                this.stage.set(Stage::Over);
+                return shell.warn_never_awaited(py);
+            }
+            _ => resume(this, Input::Throw(PyGeneratorExit::new_err(()))),
+        };
+        match outcome {
             Err(error) if !error.is_instance_of::<PyGeneratorExit>(py) => Err(error),
             _ => Ok(()),
         }
     }
 
     fn define(spec: &mut Spec<Self>) {
-        spec.machine(resume).get(c"cr_await", c"What is awaited, or None.", |this| {
-            Ok(this.future.get(this.py()).map(|f| Own::new(f.into_any())))
+        spec.machine(resume)
+            .get(c"cr_await", c"What is awaited, or None.", |this| {
+                let py = this.py();
+                Ok(match this.stage.get() {
+                    Stage::Delegating | Stage::Running => this.extra.get(py).map(Own::new),
+                    _ => this.future.get(py).map(|f| Own::new(f.into_any())),
+                })
+            })
+            .repr(|this| {
+                Ok(match this.shell.get() {
+                    Some(shell) => format!("<coroutine object {} at {:p}>", shell.name, this.any().as_ptr()),
+                    None => format!("<{} object at {:p}>", this.any().get_type().qualname()?, this.any().as_ptr()),
+                })
+            });
+        pose(spec, |this: &Wait| {
+            let progress = match this.stage.get() {
+                Stage::Called => Progress::Created,
+                Stage::Running => Progress::Running,
+                Stage::Over => Progress::Closed,
+                _ => Progress::Suspended,
+            };
+            this.shell.get().map(|shell| (shell, progress))
         });
     }
 }

@@ -10,11 +10,12 @@ use std::cell::Cell;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use slots::{Class, Own, Ref, Signature, Spec, class};
+use slots::{Args, Class, Own, Ref, Signature, Spec, class};
 
 use super::{own, set_loop};
+use crate::coroutines::{Shell, plain, stand_in};
 use crate::exceptions;
-use crate::futures::{Next, Wait};
+use crate::futures::{Future, Next, Wait};
 use crate::mixins::{LoopBound, Waiters, is_done, repr_with, set_result, yes};
 
 class! {
@@ -32,11 +33,15 @@ impl Lock {
         Ok(true)
     }
 
-    /// A wait for the lock.
-    pub fn wait(this: &Ref<'_, Lock>) -> PyResult<Own> {
+    fn next_waiter<'py>(this: &Ref<'py, Lock>) -> PyResult<Ref<'py, Future>> {
         let future = this.event_loop.create_future(this.any())?;
         this.waiters.push(future.any())?;
-        Wait::create(&future, this.any().clone(), None, acquired)
+        Ok(future)
+    }
+
+    /// A wait for the lock.
+    pub fn wait(this: &Ref<'_, Lock>) -> PyResult<Own> {
+        Wait::create(&Lock::next_waiter(this)?, this.any().clone(), None, acquired)
     }
 
     /// Whether it is locked.
@@ -76,6 +81,61 @@ fn acquired<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) ->
     }
     this.locked.set(true);
     Ok(Next::Return(yes(py)))
+}
+
+fn begin<'py>(wait: &Ref<'py, Wait>, answer: fn(Python<'py>) -> Bound<'py, PyAny>) -> PyResult<Next<'py>> {
+    let owner = wait.owner.get_or_none(wait.py());
+    match Ref::<Lock>::cast(&owner) {
+        Some(this) if !Lock::try_acquire(this)? => Lock::next_waiter(this).map(Next::Await),
+        _ => Ok(Next::Return(answer(wait.py()))),
+    }
+}
+
+static ACQUIRE: Shell =
+    Shell { room: "locks", name: "Lock.acquire", begin: |wait| begin(wait, yes), then: acquired };
+
+static ENTER: Shell = Shell {
+    room: "locks",
+    name: "Lock.__aenter__",
+    begin: |wait| begin(wait, |py| py.None().into_bound(py)),
+    then: |wait, outcome| acquired(wait, outcome).map(|_| Next::Return(wait.py().None().into_bound(wait.py()))),
+};
+
+static EXIT: Shell = Shell {
+    room: "locks",
+    name: "Lock.__aexit__",
+    begin: |wait| {
+        let owner = wait.owner.get_or_none(wait.py());
+        if let Some(this) = Ref::<Lock>::cast(&owner) {
+            Lock::release(this)?;
+        }
+        Ok(Next::Return(wait.py().None().into_bound(wait.py())))
+    },
+    then: |_, outcome| outcome.map(Next::Return),
+};
+
+/// `acquire()` on exactly a Lock.
+pub fn quick_acquire<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this]) if Ref::<Lock>::cast_exact(this).is_some() => stand_in(&ACQUIRE, this, None),
+        _ => Ok(None),
+    }
+}
+
+/// The way in of `async with` on exactly a Lock.
+pub fn quick_enter<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this]) if Ref::<Lock>::cast_exact(this).is_some() => stand_in(&ENTER, this, None),
+        _ => Ok(None),
+    }
+}
+
+/// The way out of it.
+pub fn quick_exit<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this, _, _, _]) if Ref::<Lock>::cast_exact(this).is_some() => stand_in(&EXIT, this, None),
+        _ => Ok(None),
+    }
 }
 
 impl Class for Lock {

@@ -15,7 +15,7 @@ mod lock;
 mod semaphore;
 
 pub use self::condition::Condition;
-pub use self::lock::Lock;
+pub use self::lock::{Lock, quick_acquire, quick_enter, quick_exit};
 
 use pyo3::prelude::*;
 use pyo3::types::PyModule;

@@ -14,8 +14,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
 pub use self::protocol::{FlowControl, StreamReaderProtocol};
-pub use self::reader::StreamReader;
-pub use self::writer::StreamWriter;
+pub use self::reader::{StreamReader, quick_read, quick_readexactly, quick_readline};
+pub use self::writer::{StreamWriter, quick_drain};
 
 /// The default of `limit`, in bytes.
 pub const DEFAULT_LIMIT: usize = 1 << 16;

@@ -26,11 +26,12 @@ use pyo3::exceptions::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyList, PySlice, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyInt, PyList, PySlice, PyTuple};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
 
 use super::DEFAULT_LIMIT;
 use crate::base_events::create_future;
+use crate::coroutines::{Shell, may_stand_in, plain};
 use crate::events::{LoopCore, get_event_loop};
 use crate::exceptions;
 use crate::futures::{Future, Next, Wait, given};
@@ -497,6 +498,60 @@ fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<'py, PyAny>
     let reading = simple(Goal::Until, 0);
     reading.separators.set(PyTuple::new(py, separators)?.into_any());
     begin(this, reading)
+}
+
+/// What a read that nobody awaited so far does: the reading is made when it was called.
+fn begin_called<'py>(wait: &Ref<'py, Wait>) -> PyResult<Next<'py>> {
+    let py = wait.py();
+    let (owner, extra) = (wait.owner.get_or_none(py), wait.extra.get_or_none(py));
+    let (Some(this), Some(reading)) = (Ref::<StreamReader>::cast(&owner), Ref::<Reading>::cast(&extra)) else {
+        return Ok(Next::Return(extra));
+    };
+    match attempt(this, reading)? {
+        Some(data) => Ok(Next::Return(data)),
+        None => next_waiter(this, reading).map(Next::Await),
+    }
+}
+
+static READ: Shell = Shell { room: "streams", name: "StreamReader.read", begin: begin_called, then: woken };
+static EXACTLY: Shell = Shell { room: "streams", name: "StreamReader.readexactly", begin: begin_called, then: woken };
+static LINE: Shell = Shell { room: "streams", name: "StreamReader.readline", begin: begin_called, then: woken };
+
+fn reading<'py>(shell: &'static Shell, this: &Bound<'py, PyAny>, goal: Goal, count: usize) -> PyResult<Option<Own>> {
+    if Ref::<StreamReader>::cast_exact(this).is_none() || !may_stand_in(this.py()) {
+        return Ok(None);
+    }
+    let reading = Ref::create(this.py(), simple(goal, count))?.into_any();
+    Wait::called(shell, this, Some(&reading)).map(Some)
+}
+
+/// A count of bytes above zero.
+fn some(count: &Bound<'_, PyAny>) -> Option<usize> {
+    count.cast_exact::<PyInt>().ok()?.extract::<usize>().ok().filter(|count| *count > 0)
+}
+
+/// `read(n)`, n above zero.
+pub fn quick_read<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this, count]) => some(count).map_or(Ok(None), |count| reading(&READ, this, Goal::Some, count)),
+        None => Ok(None),
+    }
+}
+
+/// `readexactly(n)`, n above zero.
+pub fn quick_readexactly<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this, count]) => some(count).map_or(Ok(None), |count| reading(&EXACTLY, this, Goal::Exactly, count)),
+        None => Ok(None),
+    }
+}
+
+/// `readline()`.
+pub fn quick_readline<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this]) => reading(&LINE, this, Goal::Line, 0),
+        None => Ok(None),
+    }
 }
 
 fn init(this: &Ref<'_, StreamReader>, args: &Args<'_, '_>) -> PyResult<()> {

@@ -13,6 +13,8 @@ use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{FlowControl, StreamReader};
 use crate::base_events::create_future;
+use crate::coroutines::{Shell, plain, stand_in};
+use crate::futures::Next;
 use crate::selector_events::transport::SocketTransport;
 
 class! {
@@ -71,6 +73,28 @@ fn drain(this: &Ref<'_, StreamWriter>) -> PyResult<Option<Own>> {
     match Ref::<FlowControl>::cast(&protocol) {
         Some(native) => FlowControl::drain(native),
         None => protocol.call_method0(intern!(py, "_drain_helper")).map(|waiting| Some(waiting.into())),
+    }
+}
+
+static DRAIN: Shell = Shell {
+    room: "streams",
+    name: "StreamWriter.drain",
+    begin: |wait| {
+        let py = wait.py();
+        let owner = wait.owner.get_or_none(py);
+        match Ref::<StreamWriter>::cast(&owner).map_or(Ok(None), drain)? {
+            Some(waiting) => slots::awaitable_iterator(waiting.bind(py)).map(Next::Delegate),
+            None => Ok(Next::Return(py.None().into_bound(py))),
+        }
+    },
+    then: |wait, outcome| outcome.map(|_| Next::Return(wait.py().None().into_bound(wait.py()))),
+};
+
+/// `drain()` on exactly a StreamWriter.
+pub fn quick_drain<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
+    match plain(args) {
+        Some([this]) if Ref::<StreamWriter>::cast_exact(this).is_some() => stand_in(&DRAIN, this, None),
+        _ => Ok(None),
     }
 }
 

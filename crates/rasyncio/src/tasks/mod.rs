@@ -16,6 +16,7 @@ mod registry;
 mod sleep;
 mod step;
 mod wait;
+mod wait_for;
 
 use std::cell::Cell;
 
@@ -30,7 +31,9 @@ use crate::futures::Future;
 
 pub use self::create::{ensure_future, set_task_name};
 pub use self::registry::{all_tasks, current_task, enter_task, forget_current, leave_task, swap_current_task};
+pub use self::sleep::quick_sleep;
 pub use self::step::{STEP, WAKEUP};
+pub use self::wait_for::quick_wait_for;
 
 class! {
     /// A coroutine on its way.

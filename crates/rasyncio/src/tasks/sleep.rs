@@ -165,7 +165,7 @@ fn foreign_sleep<'py>(py: Python<'py>, future: Bound<'py, PyAny>, timer: Bound<'
 }
 
 /// `sleep(0)` and `sleep(0.0)`: one bare yield, and no coroutine around it.
-fn quick<'py>(py: Python<'py>, args: &slots::Args<'_, 'py>) -> PyResult<Option<Own>> {
+pub fn quick_sleep<'py>(py: Python<'py>, args: &slots::Args<'_, 'py>) -> PyResult<Option<Own>> {
     let [delay] = args.positional() else { return Ok(None) };
     let zero = match delay.cast_exact::<PyInt>() {
         Ok(delay) => delay.extract::<i64>().is_ok_and(|delay| delay <= 0),
@@ -179,12 +179,6 @@ fn quick<'py>(py: Python<'py>, args: &slots::Args<'_, 'py>) -> PyResult<Option<O
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Pause>(module)?;
-    add_function(
-        module,
-        c"_divert_sleep",
-        c"_divert_sleep(function)\n--\n\nHave sleep(0) answered without a coroutine.",
-        |_, args| args.positional().first().map_or(Ok(()), |function| slots::divert(function, quick)),
-    )?;
     add_function(module, c"_sleep", c"_sleep(delay, result=None)\n--\n\nThe awaitable behind sleep().", |py, args| {
         const SIGNATURE: Signature<2> = Signature::function("sleep", [arg("delay"), opt("result")]);
         match args.parse(&SIGNATURE)? {

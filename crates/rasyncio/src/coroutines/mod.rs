@@ -4,11 +4,19 @@
 //!
 //! An exact coroutine object is recognised by its type. Other types are asked once and remembered, as CPython does, in a
 //! set of at most 100 types that hangs on the face. Generators count on 3.11 and no longer afterwards.
+//!
+//! - `shells`: the faces' own coroutine functions, and the native objects that stand in for their coroutines.
+
+mod shells;
+
+pub use self::shells::{Progress, Shell, may_stand_in, plain, pose, stand_in};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PySet};
 use pyo3::{intern, sync::PyOnceLock};
-use slots::{Signature, add_function, arg};
+use slots::{Ref, Signature, add_function, arg};
+
+use crate::futures::Wait;
 
 /// Whether a task may run `object`.
 #[inline]
@@ -73,6 +81,7 @@ pub fn format_coroutine(coroutine: &Bound<'_, PyAny>) -> PyResult<String> {
         }
         Ok(None)
     };
+    let stands_in = Ref::<Wait>::cast_exact(coroutine).is_some_and(|wait| !wait.is_over());
     let truthy = |value: &Option<Bound<'_, PyAny>>| value.as_ref().map_or(Ok(false), |v| v.is_truthy());
     let named = |name: &str| -> PyResult<Option<String>> {
         match coroutine.getattr_opt(name)? {
@@ -99,12 +108,17 @@ pub fn format_coroutine(coroutine: &Bound<'_, PyAny>) -> PyResult<String> {
         (true, Some(frame)) => format!("{name} running at {file}:{}", frame.getattr(intern!(py, "f_lineno"))?),
         (true, None) => format!("{name} running, defined at {file}:{}", code.getattr(intern!(py, "co_firstlineno"))?),
         (false, Some(frame)) => format!("{name} running at {file}:{}", frame.getattr(intern!(py, "f_lineno"))?),
+        // It has a place, though no frame to tell the line.
+        (false, None) if stands_in => {
+            format!("{name} running at {file}:{}", code.getattr(intern!(py, "co_firstlineno"))?)
+        }
         (false, None) => format!("{name} done, defined at {file}:{}", code.getattr(intern!(py, "co_firstlineno"))?),
     })
 }
 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    shells::add(module)?;
     add_function(
         module,
         c"iscoroutine",
