@@ -22,8 +22,8 @@ use std::collections::BinaryHeap;
 
 use crate::turn::is_due;
 
-/// Below this many entries the cancelled ones are left where they are.
-pub const COMPACT_ABOVE: usize = 100;
+/// So few cancelled entries are not worth a compaction: they leave one by one when they come to the top.
+pub const COMPACT_ABOVE: usize = 8;
 
 /// The timer heap. See the module's header.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl<T> Timers<T> {
     /// Whether so many entries are cancelled that [`Timers::compact`] pays.
     #[inline]
     pub fn wants_compacting(&self) -> bool {
-        self.cancelled > COMPACT_ABOVE / 2 && self.heap.len() > COMPACT_ABOVE && self.cancelled * 2 > self.heap.len()
+        self.cancelled > COMPACT_ABOVE && self.cancelled * 2 > self.heap.len()
     }
 
     /// Take all cancelled entries out, in linear time.
@@ -166,15 +166,16 @@ impl<T> Timers<T> {
     #[must_use = "dropping the entries may run any code: do it when no borrow is open"]
     pub fn extract(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
-        let mut kept = Vec::with_capacity(self.heap.len());
-        for entry in std::mem::take(&mut self.heap) {
-            if wanted(&entry.item) {
-                removed.push(entry.item);
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        let mut at = 0;
+        while at < entries.len() {
+            if wanted(&entries[at].item) {
+                removed.push(entries.swap_remove(at).item);
             } else {
-                kept.push(entry);
+                at += 1;
             }
         }
-        self.heap = BinaryHeap::from(kept);
+        self.heap = BinaryHeap::from(entries);
         removed
     }
 

@@ -15,10 +15,10 @@ use engine::clock::{Clock, Monotonic};
 use pyo3::exceptions::{PyAssertionError, PyBaseExceptionGroup, PyRuntimeError, PyTimeoutError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt, PyModule};
+use pyo3::types::PyModule;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class};
 
-use crate::base_events::call_at_native;
+use crate::base_events::{call_at_native, plain_seconds};
 use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback, TimerHandle, get_running_loop};
 use crate::coroutines::{Shell, plain, stand_in};
 use crate::exceptions;
@@ -94,11 +94,6 @@ fn cancel_timer(this: &Ref<'_, Timeout>) -> PyResult<()> {
     }
 }
 
-fn plain_number(value: &Bound<'_, PyAny>) -> Option<f64> {
-    let plain = value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>();
-    if plain { value.extract().ok() } else { None }
-}
-
 /// The loop, if its clock and its timers may be used without asking it.
 fn straight<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, LoopCore>> {
     LoopCore::of(event_loop).filter(|core| {
@@ -119,7 +114,7 @@ fn schedule<'py>(this: &Ref<'py, Timeout>, when: Option<&Bound<'py, PyAny>>) -> 
     this.when.set(when.clone());
     let event_loop = get_running_loop(py)?;
     let callback = NativeCallback::make(py, this.any().clone(), &DEADLINE)?;
-    if let (Some(core), Some(seconds)) = (straight(&event_loop), plain_number(when)) {
+    if let (Some(core), Some(seconds)) = (straight(&event_loop), plain_seconds(when)) {
         if seconds > Monotonic.now() {
             let timer = call_at_native(core, seconds, callback, &[], slots::copy_current(py)?)?;
             this.timer.set(timer.into_any());
@@ -283,7 +278,7 @@ pub fn timeout<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>) -> PyResult<Ref<
     let when = if delay.is_none() {
         Slot::default()
     } else {
-        match (straight(&event_loop), plain_number(delay)) {
+        match (straight(&event_loop), plain_seconds(delay)) {
             (Some(_), Some(seconds)) => Slot::of((Monotonic.now() + seconds).into_pyobject(py)?.into_any()),
             _ => Slot::of(event_loop.call_method0(intern!(py, "time"))?.add(delay)?),
         }

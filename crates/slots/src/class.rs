@@ -109,6 +109,8 @@ impl<T: Native> BaseOf for T {
 /// Where a native class keeps its type object and its free list.
 pub struct TypeCell {
     kind: Cell<*mut ffi::PyTypeObject>,
+    /// A derived class that was met last, and its version: a class of the same address and version is the same class.
+    derived: Cell<(*mut ffi::PyTypeObject, u32)>,
     free: UnsafeCell<Vec<*mut ffi::PyObject>>,
 }
 
@@ -119,7 +121,26 @@ impl TypeCell {
     /// An empty cell.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> TypeCell {
-        TypeCell { kind: Cell::new(ptr::null_mut()), free: UnsafeCell::new(Vec::new()) }
+        TypeCell { kind: Cell::new(ptr::null_mut()), derived: Cell::new((ptr::null_mut(), 0)), free: UnsafeCell::new(Vec::new()) }
+    }
+}
+
+impl TypeCell {
+    /// Whether `own` derives from this class; remembered if it does.
+    ///
+    /// # Safety
+    /// `own` is a live type object, and the thread holds the GIL.
+    #[inline(never)]
+    unsafe fn is_base_of(&self, own: *mut ffi::PyTypeObject) -> bool {
+        let kind = self.kind.get();
+        // SAFETY: both are live type objects; a class that does not exist yet has no derived ones.
+        unsafe {
+            let is = !kind.is_null() && ffi::PyType_IsSubtype(own, kind) != 0;
+            if is && (*own).tp_version_tag != 0 {
+                self.derived.set((own, (*own).tp_version_tag));
+            }
+            is
+        }
     }
 }
 
@@ -190,11 +211,12 @@ impl<'py, T: Native> Ref<'py, T> {
     /// `object` as a `T`, if it is one (or of a derived class).
     #[inline]
     pub fn cast<'a>(object: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, T>> {
-        let kind = T::cell().kind.get();
-        // SAFETY: both are live type objects, or `kind` is null, which no type equals and no type derives from.
+        // SAFETY: the type of a live object; versions are given once in a process's life, 0 to none, so the address and
+        // the version together tell a class from one that was freed.
         let is = unsafe {
             let own = ffi::Py_TYPE(object.as_ptr());
-            own == kind || (!kind.is_null() && ffi::PyType_IsSubtype(own, kind) != 0)
+            let cell = T::cell();
+            own == cell.kind.get() || cell.derived.get() == (own, (*own).tp_version_tag) || cell.is_base_of(own)
         };
         // SAFETY: just checked; `Ref` is a transparent `Bound`.
         is.then(|| unsafe { &*ptr::from_ref(object).cast() })

@@ -14,30 +14,11 @@ use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyRuntimeWarning, PyTi
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
+use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseEventLoop, create_future, put};
-use crate::events::LoopCore;
 use crate::face;
-
-class! {
-    /// The callable that counts a job as done.
-    pub struct JobDone { event_loop: Slot }
-}
-
-impl Class for JobDone {
-    const NAME: &'static CStr = c"rasyncio.base_events._JobDone";
-    const CALLABLE: bool = false;
-    fn define(spec: &mut Spec<Self>) {
-        spec.call(|this, _| {
-            let event_loop = this.event_loop.take(this.py());
-            if let Some(core) = event_loop.as_ref().and_then(|l| LoopCore::of(l)) {
-                core.jobs.set(core.jobs.get().saturating_sub(1));
-            }
-            Ok(())
-        });
-    }
-}
+use crate::futures::wrap_job;
 
 fn run_in_executor(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
     const SIGNATURE: Signature<2> = Signature::method("BaseEventLoop.run_in_executor", [arg("executor"), arg("func")]);
@@ -69,17 +50,7 @@ fn run_in_executor(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResu
     let mut all = vec![function.clone()];
     all.extend(rest.iter().cloned());
     let job = executor.call_method1(intern!(py, "submit"), PyTuple::new(py, all)?)?;
-    this.jobs.set(this.jobs.get() + 1);
-    let done = Ref::create(py, JobDone { event_loop: Slot::of(this.any().clone()) })?;
-    if let Err(error) = job.call_method1(intern!(py, "add_done_callback"), (done.any(),)) {
-        // A job that is no concurrent future: wrap_future() says what is wrong with it.
-        this.jobs.set(this.jobs.get() - 1);
-        drop(error);
-    }
-    let keywords = PyDict::new(py);
-    keywords.set_item(intern!(py, "loop"), this.any())?;
-    let wrap = face(py, "futures")?.getattr(intern!(py, "wrap_future"))?;
-    wrap.call((job,), Some(&keywords)).map(Own::new)
+    wrap_job(this.base(), &job).map(Own::new)
 }
 
 pub(super) fn asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'py, PyAny>> {

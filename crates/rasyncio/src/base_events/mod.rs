@@ -36,7 +36,7 @@ use crate::events::LoopCore;
 use crate::face;
 
 pub use self::create::{create_future, create_task};
-pub use self::schedule::call_at_native;
+pub use self::schedule::{call_at_native, plain_seconds};
 
 /// One turn of a loop.
 pub type Turn = fn(&Ref<'_, BaseEventLoop>) -> PyResult<()>;

@@ -193,6 +193,20 @@ fn call_at(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> 
     Ok(timer.into_any().into())
 }
 
+/// The seconds that a plain number means; no other number's methods are asked.
+#[inline]
+pub fn plain_seconds(number: &Bound<'_, PyAny>) -> Option<f64> {
+    if let Ok(float) = number.cast_exact::<PyFloat>() {
+        return Some(float.value());
+    }
+    let int = number.cast_exact::<PyInt>().ok()?;
+    // Most are small; a huge one is rounded as Python does it, or is too large for a float, which Python reports.
+    match int.extract::<i32>() {
+        Ok(small) => Some(f64::from(small)),
+        Err(_) => int.extract::<f64>().ok(),
+    }
+}
+
 fn call_later(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
     const SIGNATURE: Signature<3> =
         Signature::method("BaseEventLoop.call_later", [arg("delay"), arg("callback"), kw_opt("context")]);
@@ -204,9 +218,9 @@ fn call_later(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Ow
     }
     let core = this.base();
     let py = this.py();
-    let plain = delay.is_exact_instance_of::<PyFloat>() || delay.is_exact_instance_of::<PyInt>();
-    if plain && !LoopCore::overrides(core, Hook::Time) && !LoopCore::overrides(core, Hook::CallAt) {
-        let when = Monotonic.now() + delay.extract::<f64>()?;
+    let straight = || !LoopCore::overrides(core, Hook::Time) && !LoopCore::overrides(core, Hook::CallAt);
+    if let Some(seconds) = plain_seconds(delay).filter(|_| straight()) {
+        let when = Monotonic.now() + seconds;
         let timer = add_timer(this, when, callback, rest, given_context, "call_at")?;
         LoopCore::push_timer(core, timer.clone())?;
         return Ok(timer.into_any().into());

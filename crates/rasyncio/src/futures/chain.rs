@@ -12,13 +12,14 @@ use std::cell::Cell;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyModule, PyString};
 use slots::{Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use super::{Future, State, given_loop, loop_of};
 use crate::base_events::create_future;
 use crate::base_futures::isfuture;
-use crate::events::running_loop;
+use crate::events::{LoopCore, running_loop};
 use crate::exceptions;
 use crate::futures::given;
 
@@ -29,9 +30,24 @@ enum Side {
     Destination,
 }
 
+/// How a future ended.
+enum End<'py> {
+    Result(Bound<'py, PyAny>),
+    Exception(Bound<'py, PyAny>),
+    Cancelled,
+}
+
 class! {
     /// One end of the tie.
-    pub struct ChainEnd { source: Slot, destination: Slot, source_loop: Slot, destination_loop: Slot, side: Cell<Side> }
+    pub struct ChainEnd {
+        source: Slot,
+        destination: Slot,
+        source_loop: Slot,
+        destination_loop: Slot,
+        side: Cell<Side>,
+        /// Whether the source is a job that the destination's loop counts.
+        counted: Cell<bool>,
+    }
 }
 
 impl Class for ChainEnd {
@@ -88,6 +104,11 @@ fn carry_over<'py>(this: &Ref<'py, ChainEnd>, source: &Bound<'py, PyAny>) -> PyR
     let (Some(destination), destination_loop) = (this.destination.get(py), this.destination_loop.get(py)) else {
         return Ok(());
     };
+    if this.counted.replace(false) {
+        if let Some(core) = destination_loop.as_ref().and_then(|event_loop| LoopCore::of(event_loop)) {
+            core.jobs.set(core.jobs.get().saturating_sub(1));
+        }
+    }
     if let Some(event_loop) = &destination_loop {
         if is(&destination, "cancelled")? && is(event_loop, "is_closed")? {
             return Ok(());
@@ -100,7 +121,10 @@ fn carry_over<'py>(this: &Ref<'py, ChainEnd>, source: &Bound<'py, PyAny>) -> PyR
     if is(&event_loop, "is_closed")? {
         return Ok(());
     }
-    let set = py.import(intern!(py, "rasyncio._rasyncio"))?.getattr(intern!(py, "_set_state"))?;
+    static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let set = SET
+        .get_or_try_init(py, || py.import("rasyncio._rasyncio")?.getattr("_set_state").map(Bound::unbind))?
+        .bind(py);
     event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (set, destination, source)).map(drop)
 }
 
@@ -127,31 +151,75 @@ fn convert_exception<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     converted.call_method1(intern!(py, "with_traceback"), (trace,))
 }
 
+/// The end of a concurrent.futures.Future of exactly that class, without its lock: what is done does not change any more.
+fn concurrent_end<'py>(source: &Bound<'py, PyAny>) -> PyResult<Option<End<'py>>> {
+    let py = source.py();
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class =
+        CLASS.get_or_try_init(py, || py.import("concurrent.futures")?.getattr("Future").map(Bound::unbind))?.bind(py);
+    if !source.get_type().is(class) {
+        return Ok(None);
+    }
+    let state = source.getattr(intern!(py, "_state"))?;
+    let state = state.cast::<PyString>()?.to_str()?;
+    Ok(match state {
+        "CANCELLED" | "CANCELLED_AND_NOTIFIED" => Some(End::Cancelled),
+        "FINISHED" => {
+            let exception = source.getattr(intern!(py, "_exception"))?;
+            Some(if exception.is_none() {
+                End::Result(source.getattr(intern!(py, "_result"))?)
+            } else {
+                End::Exception(exception)
+            })
+        }
+        _ => None,
+    })
+}
+
+/// The end of any future that is done, by its methods.
+fn end_of<'py>(source: &Bound<'py, PyAny>) -> PyResult<End<'py>> {
+    let py = source.py();
+    if is(source, "cancelled")? {
+        return Ok(End::Cancelled);
+    }
+    let exception = source.call_method0(intern!(py, "exception"))?;
+    Ok(if exception.is_none() {
+        End::Result(source.call_method0(intern!(py, "result"))?)
+    } else {
+        End::Exception(exception)
+    })
+}
+
 fn check_done(source: &Bound<'_, PyAny>) -> PyResult<()> {
     if is(source, "done")? { Ok(()) } else { Err(PyAssertionError::new_err(())) }
 }
 
 fn copy_state<'py>(source: &Bound<'py, PyAny>, destination: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = source.py();
-    check_done(source)?;
+    let end = concurrent_end(source)?;
+    if end.is_none() {
+        check_done(source)?;
+    }
     if is(destination, "cancelled")? {
         return Ok(());
     }
     if is(destination, "done")? {
         return Err(PyAssertionError::new_err(()));
     }
-    if is(source, "cancelled")? {
-        return destination.call_method0(intern!(py, "cancel")).map(drop);
-    }
-    let exception = source.call_method0(intern!(py, "exception"))?;
-    if !exception.is_none() {
-        let exception = convert_exception(&exception)?;
-        return destination.call_method1(intern!(py, "set_exception"), (exception,)).map(drop);
-    }
-    let result = source.call_method0(intern!(py, "result"))?;
-    match Ref::<Future>::cast_exact(destination) {
-        Some(native) => Future::set_result(native, result),
-        None => destination.call_method1(intern!(py, "set_result"), (result,)).map(drop),
+    let end = match end {
+        Some(end) => end,
+        None => end_of(source)?,
+    };
+    match end {
+        End::Cancelled => destination.call_method0(intern!(py, "cancel")).map(drop),
+        End::Exception(exception) => {
+            let exception = convert_exception(&exception)?;
+            destination.call_method1(intern!(py, "set_exception"), (exception,)).map(drop)
+        }
+        End::Result(result) => match Ref::<Future>::cast_exact(destination) {
+            Some(native) => Future::set_result(native, result),
+            None => destination.call_method1(intern!(py, "set_result"), (result,)).map(drop),
+        },
     }
 }
 
@@ -197,6 +265,7 @@ pub fn chain<'py>(source: &Bound<'py, PyAny>, destination: &Bound<'py, PyAny>) -
             source_loop: slot(source_is, source)?,
             destination_loop: slot(destination_is, destination)?,
             side: Cell::new(side),
+            counted: Cell::new(false),
         };
         future.call_method1(intern!(py, "add_done_callback"), (Ref::create(py, end)?.into_any(),))?;
     }
@@ -214,6 +283,29 @@ fn wrap<'py>(future: &Bound<'py, PyAny>, event_loop: Option<&Bound<'py, PyAny>>)
     }
     let new = create_future(&given_loop(py, event_loop)?)?;
     chain(future, &new)?;
+    Ok(new)
+}
+
+/// A future of `core`'s for a job that an executor has just taken; the loop counts the job until it is done.
+pub fn wrap_job<'py>(core: &Ref<'py, LoopCore>, job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = job.py();
+    if isfuture(job)? || !is_concurrent(job)? {
+        return wrap(job, Some(core.any()));
+    }
+    let new = create_future(core.any())?;
+    let end = |side: Side| ChainEnd {
+        source: Slot::of(job.clone()),
+        destination: Slot::of(new.clone()),
+        source_loop: Slot::default(),
+        destination_loop: Slot::of(core.any().clone()),
+        side: Cell::new(side),
+        counted: Cell::new(side == Side::Source),
+    };
+    let back = Ref::create(py, end(Side::Destination))?.into_any();
+    new.call_method1(intern!(py, "add_done_callback"), (back,))?;
+    core.jobs.set(core.jobs.get() + 1);
+    let forth = Ref::create(py, end(Side::Source))?.into_any();
+    job.call_method1(intern!(py, "add_done_callback"), (forth,))?;
     Ok(new)
 }
 

@@ -35,6 +35,7 @@ use crate::events::{Kind, LoopCore, NativeCallback, get_event_loop};
 use crate::exceptions;
 
 pub(crate) use self::class::given;
+pub use self::chain::wrap_job;
 pub use self::iter::FutureIter;
 pub use self::wait::{Next, Then, Wait};
 

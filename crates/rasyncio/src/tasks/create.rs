@@ -22,7 +22,8 @@ pub fn ensure_future<'py>(
     event_loop: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = object.py();
-    if base_futures::isfuture(object)? {
+    // A coroutine of Python's is no future, and need not be asked.
+    if !slots::is_exact_coroutine(object) && base_futures::isfuture(object)? {
         if let Some(event_loop) = event_loop {
             if !futures::loop_of(object)?.is(event_loop) {
                 return Err(PyValueError::new_err(

@@ -169,12 +169,22 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let at_once = slots::VERSION >= (3, 12);
     let mut event_loop: Option<Bound<'py, PyAny>> = None;
     let mut seen: Option<Bound<'py, PyDict>> = None;
-    let (mut children, mut done) = (Vec::with_capacity(awaitables.len()), Vec::new());
-    if awaitables.len() > 1 {
+    let mut children: Vec<Bound<'py, PyAny>> = Vec::with_capacity(awaitables.len());
+    let mut done = Vec::new();
+    // Coroutines and our own futures are equal only to themselves: where all are such, and few, a look at those before it
+    // tells whether one was given twice.
+    let few = awaitables.len() <= 128 && awaitables.iter().all(|a| slots::is_exact_coroutine(a) || native(a).is_some());
+    if !few {
         seen = Some(PyDict::new(py));
     }
     let mut distinct = 0;
-    for awaitable in awaitables {
+    for (place, awaitable) in awaitables.iter().enumerate() {
+        if few {
+            if let Some(first) = awaitables[..place].iter().position(|a| a.is(awaitable)) {
+                children.push(children[first].clone());
+                continue;
+            }
+        }
         if let Some(seen) = &seen {
             if let Some(child) = seen.get_item(awaitable)? {
                 children.push(child);

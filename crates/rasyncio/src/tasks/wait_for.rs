@@ -10,9 +10,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
 use slots::{Args, Own, Ref};
 
+use crate::base_events::plain_seconds;
 use crate::coroutines::{Shell, plain, stand_in};
 use crate::futures::{Next, Wait};
 use crate::timeouts::{self, Timeout};
@@ -65,8 +65,7 @@ static WAIT_FOR: Shell = Shell {
 /// `wait_for(fut, timeout)` with a plain number above zero.
 pub fn quick_wait_for<'py>(_: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
     let Some([awaitable, timeout]) = plain(args) else { return Ok(None) };
-    let number = timeout.is_exact_instance_of::<PyInt>() || timeout.is_exact_instance_of::<PyFloat>();
-    if !number || !timeout.extract::<f64>().is_ok_and(|seconds| seconds > 0.0) {
+    if !plain_seconds(timeout).is_some_and(|seconds| seconds > 0.0) {
         return Ok(None);
     }
     stand_in(&WAIT_FOR, awaitable, Some(timeout))
