@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -20,6 +21,10 @@ try:
     import rasyncio
 except ImportError:
     rasyncio = None
+
+# A shell's background job starts with SIGINT ignored, and then so do all children; these tests are about Ctrl-C too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TASKS = (asyncio.Task, *([rasyncio.Task] if rasyncio else []))
 

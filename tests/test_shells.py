@@ -179,7 +179,7 @@ def test_wait_for_from_outside_and_from_inside():
         with pytest.raises(asyncio.CancelledError, match="from outside"):
             await task
         assert ended == [True, True]
-        with pytest.raises(TypeError, match="can't be used in 'await' expression|can't be awaited"):
+        with pytest.raises(TypeError):
             await asyncio.wait_for(1, 1000)
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(asyncio.to_thread(lambda: 1 / 0), 1000)
