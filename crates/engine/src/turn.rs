@@ -193,6 +193,39 @@ impl Courtesy {
     }
 }
 
+/// Whether a wait is likely to be over at once, so that a mere look, with the GIL kept, is worth trying first.
+///
+/// A loop whose connections are busy finds events whenever it looks; lending the GIL and taking it back then costs more
+/// than the look. Where a wait takes its time, the look before it would be one system call for nothing. So a wait that
+/// was over at once is the reason to try, and a look that found nothing the reason to stop trying.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hunch {
+    likely: bool,
+}
+
+impl Hunch {
+    /// A wait that takes no longer than this, in seconds, was no wait: the events were there.
+    pub const AT_ONCE: f64 = 3e-6;
+
+    /// Whether to look before waiting.
+    #[inline]
+    pub fn is_likely(self) -> bool {
+        self.likely
+    }
+
+    /// Note what a look that stood before a wait found.
+    #[inline]
+    pub fn looked(&mut self, found: usize) {
+        self.likely = found > 0;
+    }
+
+    /// Note how many seconds a wait took, and what it found.
+    #[inline]
+    pub fn waited(&mut self, seconds: f64, found: usize) {
+        self.likely = found > 0 && seconds < Self::AT_ONCE;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +242,22 @@ mod tests {
             watched: 1,
             claims: Claims::default(),
         }
+    }
+
+    #[test]
+    fn a_look_before_a_wait_is_tried_for_as_long_as_it_finds_something() {
+        let mut hunch = Hunch::default();
+        assert!(!hunch.is_likely());
+        hunch.waited(1e-3, 1);
+        assert!(!hunch.is_likely(), "it did wait");
+        hunch.waited(1e-6, 0);
+        assert!(!hunch.is_likely(), "a timeout is no event");
+        hunch.waited(1e-6, 1);
+        assert!(hunch.is_likely());
+        hunch.looked(2);
+        assert!(hunch.is_likely());
+        hunch.looked(0);
+        assert!(!hunch.is_likely());
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl Class for Handle {
     const DOC: &'static CStr = c"Handle(callback, args, loop, context=None)\n--\n\n\
         A callback that a loop is to run; what call_soon() and call_soon_threadsafe() answer.\n\n\
         Not thread-safe, except that the handle of call_soon_threadsafe() may be cancelled from any thread.";
-    const FREE_LIST: usize = 256;
+    const FREE_LIST: usize = 1024;
 
     fn define(spec: &mut Spec<Self>) {
         const INIT: Signature<4> =
@@ -418,7 +418,7 @@ impl Class for TimerHandle {
     const NAME: &'static CStr = c"rasyncio.events.TimerHandle";
     const DOC: &'static CStr = c"TimerHandle(when, callback, args, loop, context=None)\n--\n\n\
         A callback that a loop is to run at a time; what call_later() and call_at() answer.\n\nNot thread-safe.";
-    const FREE_LIST: usize = 256;
+    const FREE_LIST: usize = 1024;
 
     fn define(spec: &mut Spec<Self>) {
         const INIT: Signature<5> = Signature::method(

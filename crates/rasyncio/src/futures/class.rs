@@ -61,7 +61,7 @@ impl Class for Future {
     const DOC: &'static CStr = c"Future(*, loop=None)\n--\n\n\
         A result that is not there yet (PEP 3156). Await it for the result.\n\n\
         loop is the event loop it belongs to, by default the running one. Not thread-safe.";
-    const FREE_LIST: usize = 256;
+    const FREE_LIST: usize = 2048;
     const DICT: bool = true;
     const IMMUTABLE: bool = true;
     const FINALIZER: bool = true;

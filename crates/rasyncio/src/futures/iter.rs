@@ -43,7 +43,7 @@ fn resume<'py>(this: &Ref<'py, FutureIter>, input: Input<'py>) -> PyResult<Sent<
 
 impl Class for FutureIter {
     const NAME: &'static std::ffi::CStr = c"rasyncio.futures.FutureIter";
-    const FREE_LIST: usize = 256;
+    const FREE_LIST: usize = 1024;
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;
     const WEAK: bool = false;

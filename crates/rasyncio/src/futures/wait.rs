@@ -205,7 +205,7 @@ fn resume<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> 
 
 impl Class for Wait {
     const NAME: &'static std::ffi::CStr = c"rasyncio.futures._Wait";
-    const FREE_LIST: usize = 256;
+    const FREE_LIST: usize = 1024;
     const RETURNS: bool = true;
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;

@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use engine::interest::Interests;
 use engine::sys::{Events, Interest, Poller, Registrar, Waker};
-use engine::turn::Courtesy;
+use engine::turn::{Courtesy, Hunch};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -73,6 +73,7 @@ class! {
         quiet_turns: Cell<u32>,
         /// Whether the last turn's look at the poller brought something.
         brought_events: Cell<bool>,
+        hunch: Cell<Hunch>,
     }
 }
 

@@ -3,11 +3,14 @@
 //! Called by `base_events::run` for loops with their own poller; calls `engine::turn` for the plan and the parts of a turn that
 //! `base_events::run` shares.
 //!
-//! The GIL is kept for a mere look and lent for a wait, or when somebody has a claim on it (see `engine::turn`). Signals are
+//! The GIL is kept for a mere look and lent for a wait, or when somebody has a claim on it (see `engine::turn`). A wait that is
+//! likely to be over at once is tried as a look first. Signals are
 //! looked for after every look at the poller and every few turns without one, so that a handler set in Python runs, and
 //! Ctrl-C raises, however little Python the turns run.
 //!
 //! Nothing is borrowed while the poller waits or an entry is pushed.
+
+use std::time::Duration;
 
 use engine::clock::{Clock, Monotonic};
 use engine::inbox::Block;
@@ -66,7 +69,7 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         looked = Plan { wait: Wait::Poll, gil: Gil::Lend };
     }
     if looked.wait != Wait::Skip {
-        let waited = look(this, looked);
+        let waited = look(this, looked, blocks && !claims.any());
         if blocks {
             core.inbox.unblocked();
         }
@@ -90,8 +93,9 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     Ok(())
 }
 
-/// Asks the poller and turns its events into entries.
-fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan) -> PyResult<()> {
+/// Asks the poller and turns its events into entries. Where nobody has a claim on the GIL (`unclaimed`), a wait that is
+/// likely to be over at once is tried as a look first.
+fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) -> PyResult<()> {
     let py = this.py();
     let poller = this.poller.borrow().clone();
     let Some(poller) = poller else { return Ok(()) };
@@ -105,17 +109,27 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan) -> PyResult<()> {
     }
     let mut events = this.events.borrow_mut().take().unwrap_or_default();
     let timeout = looked.wait.timeout();
-    let waited = match looked.gil {
-        Gil::Keep => poller.wait(timeout, &mut events),
-        Gil::Lend => {
+    let mut hunch = this.hunch.get();
+    let mut waited = Ok(0);
+    if unclaimed && hunch.is_likely() {
+        waited = poller.wait(Some(Duration::ZERO), &mut events);
+        hunch.looked(*waited.as_ref().unwrap_or(&0));
+    }
+    match looked.gil {
+        Gil::Keep => waited = poller.wait(timeout, &mut events),
+        Gil::Lend if matches!(waited, Ok(0)) => {
             let (poller, events): (&Poller, &mut Events) = (&poller, &mut events);
-            let waited = py.detach(|| poller.wait(timeout, events));
+            let since = Monotonic.now();
+            waited = py.detach(|| poller.wait(timeout, events));
+            let now = Monotonic.now();
+            hunch.waited(now - since, *waited.as_ref().unwrap_or(&0));
             if let Some(courtesy) = this.courtesy.borrow_mut().as_mut() {
-                courtesy.lent(Monotonic.now());
+                courtesy.lent(now);
             }
-            waited
         }
-    };
+        Gil::Lend => {}
+    }
+    this.hunch.set(hunch);
     let result = match waited {
         Ok(0) => Ok(()),
         Ok(_) => {

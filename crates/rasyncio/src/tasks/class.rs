@@ -43,7 +43,7 @@ impl Class for Task {
     const DOC: &'static CStr = c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\n\
         A coroutine run by an event loop, and the future of its result (PEPs 3156 and 492).\n\n\
         With eager_start the first step is made at once if the loop is running. Not thread-safe.";
-    const FREE_LIST: usize = 256;
+    const FREE_LIST: usize = 2048;
     const DICT: bool = true;
     const IMMUTABLE: bool = true;
     const FINALIZER: bool = true;

@@ -248,7 +248,7 @@ impl Class for GatheringFuture {
     const DOC: &'static std::ffi::CStr = c"The future that gather() answers; cancelling it cancels the children.";
     const DICT: bool = true;
     const FINALIZER: bool = true;
-    const FREE_LIST: usize = 32;
+    const FREE_LIST: usize = 512;
     const CALLABLE: bool = false;
 
     fn wants_finalizer(&self) -> bool {
