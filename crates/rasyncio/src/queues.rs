@@ -260,7 +260,11 @@ static GET: Shell = Shell {
     begin: |wait| {
         let owner = wait.owner.get_or_none(wait.py());
         let Some(this) = Ref::<Queue>::cast(&owner) else { return Ok(Next::Return(owner)) };
-        if is_empty(this)? { next_waiter(this, &this.getters).map(Next::Await) } else { finish_get(this).map(Next::Return) }
+        if is_empty(this)? {
+            next_waiter(this, &this.getters).map(Next::Await)
+        } else {
+            finish_get(this).map(Next::Return)
+        }
     },
     then: got,
 };

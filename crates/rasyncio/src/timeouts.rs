@@ -19,8 +19,8 @@ use pyo3::types::PyModule;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class};
 
 use crate::base_events::{call_at_native, plain_seconds};
-use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback, TimerHandle, get_running_loop};
 use crate::coroutines::{Shell, plain, stand_in};
+use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback, TimerHandle, get_running_loop};
 use crate::exceptions;
 use crate::futures::Next;
 use crate::tasks::{Task, current_task};

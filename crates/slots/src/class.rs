@@ -121,7 +121,11 @@ impl TypeCell {
     /// An empty cell.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> TypeCell {
-        TypeCell { kind: Cell::new(ptr::null_mut()), derived: Cell::new((ptr::null_mut(), 0)), free: UnsafeCell::new(Vec::new()) }
+        TypeCell {
+            kind: Cell::new(ptr::null_mut()),
+            derived: Cell::new((ptr::null_mut(), 0)),
+            free: UnsafeCell::new(Vec::new()),
+        }
     }
 }
 

@@ -78,8 +78,12 @@ pub(crate) fn stop_with(value: Bound<'_, PyAny>) -> PyResult<()> {
         let mut stop = spare;
         if stop.is_null() || !is_sole(stop) {
             ffi::Py_XDECREF(stop.cast());
-            stop = ffi::PyObject_CallFunctionObjArgs(ffi::PyExc_StopIteration, value.as_ptr(), ptr::null_mut::<ffi::PyObject>())
-                .cast();
+            stop = ffi::PyObject_CallFunctionObjArgs(
+                ffi::PyExc_StopIteration,
+                value.as_ptr(),
+                ptr::null_mut::<ffi::PyObject>(),
+            )
+            .cast();
             if stop.is_null() {
                 return Err(PyErr::fetch(value.py()));
             }

@@ -62,7 +62,8 @@ where
     macro_rules! told {
         ($name:literal, $value:expr, $without:expr) => {
             spec.get($name, c"", move |this| match _look(this) {
-                Some((shell, progress)) => {
+                Some((shell, progress)) =>
+                {
                     #[allow(clippy::redundant_closure_call)]
                     $value(this.py(), shell, progress)
                 }
@@ -79,11 +80,7 @@ where
         |py| Ok(Own::new(crate::class_object::<T>(py)?))
     );
     told!(c"__qualname__", |_, shell: &Shell, _| Ok(shell.name), |_| Ok("_Wait"));
-    told!(
-        c"__name__",
-        |_, shell: &Shell, _| Ok(shell.name.rsplit('.').next().unwrap_or(shell.name)),
-        |_| Ok("_Wait")
-    );
+    told!(c"__name__", |_, shell: &Shell, _| Ok(shell.name.rsplit('.').next().unwrap_or(shell.name)), |_| Ok("_Wait"));
     told!(
         c"cr_code",
         |py, shell: &Shell, _| shell.function(py)?.getattr(intern!(py, "__code__")).map(|code| Some(Own::new(code))),

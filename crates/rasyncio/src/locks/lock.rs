@@ -91,8 +91,7 @@ fn begin<'py>(wait: &Ref<'py, Wait>, answer: fn(Python<'py>) -> Bound<'py, PyAny
     }
 }
 
-static ACQUIRE: Shell =
-    Shell { room: "locks", name: "Lock.acquire", begin: |wait| begin(wait, yes), then: acquired };
+static ACQUIRE: Shell = Shell { room: "locks", name: "Lock.acquire", begin: |wait| begin(wait, yes), then: acquired };
 
 static ENTER: Shell = Shell {
     room: "locks",

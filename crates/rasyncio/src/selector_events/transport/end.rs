@@ -1,0 +1,117 @@
+//! The end of a transport: closing in order, closing at once, and what the protocol hears of it.
+//!
+//! Called by `close`, `abort`, and by the halves when the connection fails; calls the protocol's `connection_lost`, and the server
+//! that counts its connections.
+//!
+//! States: open -> closing (what is buffered is still sent) -> lost (`connection_lost` was scheduled, once) -> closed (the
+//! socket is closed and everything let go). `abort` and fatal errors go to lost at once and drop what is buffered.
+//!
+//! Invariants: `connection_lost` is called once, and always later, by the loop. The descriptor is released from the
+//! poller before the socket is closed, so that a new one of the same number is never taken for it.
+
+use pyo3::exceptions::{PyConnectionError, PyOSError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use slots::Ref;
+
+use super::read::stop_reading;
+use super::write::{drop_buffer, stop_writing};
+use super::{LOST, SocketTransport, leaves};
+use crate::events::LoopCore;
+use crate::face;
+use crate::selector_events::watch;
+
+pub(super) fn close(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if this.closing.replace(true) {
+        return Ok(());
+    }
+    stop_reading(this)?;
+    if this.buffered() == 0 {
+        this.conn_lost.set(this.conn_lost.get() + 1);
+        stop_writing(this)?;
+        schedule_lost(this, None)?;
+    }
+    Ok(())
+}
+pub(super) fn schedule_lost<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+    match this.core.get(this.py()) {
+        Some(core) => LoopCore::schedule(&core, this.any().clone(), error, &LOST),
+        None => Ok(()),
+    }
+}
+pub(super) fn fatal_error(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str) -> PyResult<()> {
+    let py = this.py();
+    if leaves(py, &error) {
+        return Err(error);
+    }
+    let is_os_error = error.is_instance_of::<PyOSError>(py);
+    let exception = error.into_value(py).into_bound(py).into_any();
+    if is_os_error {
+        if this.core.get(py).is_some_and(|core| core.debug.get()) {
+            let keywords = PyDict::new(py);
+            keywords.set_item(intern!(py, "exc_info"), &exception)?;
+            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+            logger.getattr(intern!(py, "debug"))?.call(("%r: %s", this.any(), message), Some(&keywords))?;
+        }
+    } else {
+        let details = PyDict::new(py);
+        details.set_item(intern!(py, "message"), message)?;
+        details.set_item(intern!(py, "exception"), &exception)?;
+        details.set_item(intern!(py, "transport"), this.any())?;
+        details.set_item(intern!(py, "protocol"), this.protocol.get_or_none(py))?;
+        SocketTransport::event_loop(this).call_method1(intern!(py, "call_exception_handler"), (details,))?;
+    }
+    force_close(this, Some(exception))
+}
+pub(super) fn force_close<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+    if this.conn_lost.get() > 0 {
+        return Ok(());
+    }
+    drop_buffer(this);
+    stop_writing(this)?;
+    if !this.closing.replace(true) {
+        stop_reading(this)?;
+    }
+    this.conn_lost.set(1);
+    schedule_lost(this, error)
+}
+pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let told = if this.connected.get() {
+        match this.protocol.get(py) {
+            Some(protocol) => protocol.call_method1(intern!(py, "connection_lost"), (error,)).map(drop),
+            None => Ok(()),
+        }
+    } else {
+        Ok(())
+    };
+    let closed = close_socket(this);
+    let waiter = this.empty_waiter.get(py);
+    let server = this.server.take(py);
+    this.protocol.unset();
+    if told.is_ok() {
+        // Otherwise the loop is still needed, to hear of the error.
+        this.core.unset();
+    }
+    let detached = match server {
+        Some(server) => server.call_method1(intern!(py, "_detach"), (this.any(),)).map(drop),
+        None => Ok(()),
+    };
+    if let Some(waiter) = waiter {
+        let lost = PyConnectionError::new_err("Connection is closed by peer");
+        waiter.call_method1(intern!(py, "set_exception"), (lost.into_value(py),))?;
+    }
+    told.and(closed).and(detached)
+}
+/// Releases the descriptor from the poller and closes the socket.
+pub(super) fn close_socket(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    let Some(socket) = this.socket.take(py) else { return Ok(()) };
+    if let Some(core) = this.core.get(py) {
+        this.reading.set(false);
+        this.writing.set(false);
+        watch::release(&core, this.fd.get())?;
+    }
+    socket.call_method0(intern!(py, "close")).map(drop)
+}

@@ -1,0 +1,452 @@
+//! `SocketTransport`: a stream socket under a protocol (asyncio's `_SelectorSocketTransport`).
+//!
+//! Called by the poller through the kinds [`READ`] and [`WRITE`], by users and by `streams`; calls the protocol, and
+//! `engine::sys::socket` for the system calls.
+//!
+//! The kind of protocol is decided once, in `set_protocol`: a StreamReaderProtocol of ours gets its bytes straight from the
+//! kernel in the reader's buffer; a BufferedProtocol in its own buffer; any other as a bytes object.
+//!
+//! States: open -> closing (no more reading; what is buffered is still sent) -> lost (connection_lost was scheduled, once) ->
+//! closed (the socket is closed, everything let go). `abort` and fatal errors go to lost at once and drop what is buffered.
+//! connection_lost is always called later, by the loop.
+//!
+//! Writing: tried at once; what the kernel does not take is copied, and sent when the socket is writable. Above the high
+//! mark the protocol is paused, at the low mark resumed, once per crossing.
+//!
+//! Invariants: the descriptor is owned by the Python socket, which is closed exactly once, after it was released from the
+//! poller. No borrow of the write buffer is open during a Python call.
+//!
+//! - `read`: what came from the kernel goes to the protocol. - `write`: what the user sends goes to the kernel, or waits. - `end`:
+//!   closing, in order or at once.
+//!
+//! `__class__` answers the face's class, which derives from `asyncio.Transport`: a native type cannot, its layout differs.
+mod end;
+mod read;
+mod write;
+
+use self::end::{call_connection_lost, close, close_socket, force_close};
+use self::read::{read_ready, start_reading, stop_reading};
+use self::write::{bytes_of, set_limits, shutdown, write_bytes, write_ready, writelines};
+use super::BaseSelectorEventLoop;
+use crate::base_events::create_future;
+use crate::events::core::call_soon;
+use crate::events::{Kind, LoopCore};
+use crate::face;
+use crate::streams::StreamReaderProtocol;
+use engine::buffers::WriteBuffer;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PySystemExit, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
+use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::io;
+/// The most bytes that one read takes.
+const MOST_BYTES: usize = 256 * 1024;
+/// How much a stream reader's buffer is offered to the kernel at once.
+const STREAM_ROOM: usize = 64 * 1024;
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+enum Style {
+    #[default]
+    Plain,
+    Buffered,
+    Stream,
+}
+class! {
+    /// A stream socket under a protocol.
+    pub struct SocketTransport {
+        core: Link<LoopCore>,
+        socket: Slot,
+        extra: Slot,
+        protocol: Slot,
+        server: Slot,
+        empty_waiter: Slot,
+        /// The context of creation, in which the protocol is called by the loop.
+        context: Slot,
+        buffer: Plain<RefCell<Option<WriteBuffer>>>,
+        fd: Cell<i32>,
+        high: Cell<Option<usize>>,
+        low: Cell<usize>,
+        conn_lost: Cell<u32>,
+        style: Cell<Style>,
+        closing: Cell<bool>,
+        paused: Cell<bool>,
+        eof: Cell<bool>,
+        protocol_paused: Cell<bool>,
+        connected: Cell<bool>,
+        reading: Cell<bool>,
+        writing: Cell<bool>,
+        own_attributes: Cell<bool>,
+    }
+}
+fn transport<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Ref<'py, SocketTransport>> {
+    Ref::<SocketTransport>::cast(object).ok_or_else(|| PyTypeError::new_err("a transport was expected"))
+}
+fn loop_of(object: &Bound<'_, PyAny>) -> Option<Own> {
+    Ref::<SocketTransport>::cast(object)?.core.any().get(object.py()).map(Own::new)
+}
+fn context_of(object: &Bound<'_, PyAny>) -> Option<Own> {
+    Ref::<SocketTransport>::cast(object)?.context.get(object.py()).map(Own::new)
+}
+/// The context to read in. None for a stream reader: what it wakes runs in contexts of its own.
+fn reading_context(object: &Bound<'_, PyAny>) -> Option<Own> {
+    let this = Ref::<SocketTransport>::cast(object)?;
+    if this.style.get() == Style::Stream { None } else { this.context.get(object.py()).map(Own::new) }
+}
+/// The socket can be read.
+static READ: Kind = Kind {
+    run: |object, _| read_ready(transport(object)?),
+    event_loop: loop_of,
+    context: reading_context,
+    name: "SocketTransportRead",
+    qualname: Some("_SelectorSocketTransport._read_ready"),
+};
+/// The socket can be written.
+static WRITE: Kind = Kind {
+    run: |object, _| write_ready(transport(object)?),
+    event_loop: loop_of,
+    context: context_of,
+    name: "SocketTransportWrite",
+    qualname: Some("_SelectorSocketTransport._write_ready"),
+};
+/// Reading begins, after connection_made.
+static BEGIN: Kind = Kind {
+    run: |object, _| start_reading(transport(object)?),
+    event_loop: loop_of,
+    context: context_of,
+    name: "SocketTransportBegin",
+    qualname: Some("_SelectorSocketTransport._add_reader"),
+};
+/// The connection is no more; the argument is the exception, or None.
+static LOST: Kind = Kind {
+    run: |object, argument| {
+        let none = object.py().None().into_bound(object.py());
+        call_connection_lost(transport(object)?, argument.unwrap_or(&none))
+    },
+    event_loop: loop_of,
+    context: context_of,
+    name: "SocketTransportLost",
+    qualname: Some("_SelectorTransport._call_connection_lost"),
+};
+fn leaves(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+fn log_debug(this: &Ref<'_, SocketTransport>, text: &str) -> PyResult<()> {
+    let py = this.py();
+    match this.core.get(py) {
+        Some(core) if core.debug.get() => {
+            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+            logger.call_method1(intern!(py, "debug"), (text, this.any())).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+impl SocketTransport {
+    /// A transport for a connected socket; connection_made, reading, and `waiter` are scheduled.
+    pub fn create<'py>(
+        event_loop: &Ref<'py, BaseSelectorEventLoop>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyAny>>,
+        server: Option<&Bound<'py, PyAny>>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Ref<'py, SocketTransport>> {
+        let py = event_loop.py();
+        let core = super::core(event_loop);
+        let this = Ref::create(py, SocketTransport::default())?;
+        this.core.set(core.clone());
+        // A context that is given is shared by all calls; of the caller's, connection_made has a copy of its own.
+        let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
+        this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
+        this.high.set(Some(64 * 1024));
+        this.low.set(16 * 1024);
+        let known = PyDict::new(py);
+        if let Some(extra) = extra {
+            known.update(extra.cast::<PyDict>()?.as_mapping())?;
+        }
+        let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
+        known.set_item(intern!(py, "socket"), wrapper.call1((sock,))?)?;
+        let address = |method: &str| match sock.call_method0(method) {
+            Ok(address) => Ok(address),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
+            Err(error) => Err(error),
+        };
+        known.set_item(intern!(py, "sockname"), address("getsockname")?)?;
+        if !known.contains(intern!(py, "peername"))? {
+            known.set_item(intern!(py, "peername"), address("getpeername")?)?;
+        }
+        this.extra.set(known.into_any());
+        this.socket.set(sock.clone());
+        this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
+        SocketTransport::set_protocol(&this, protocol)?;
+        if let Some(server) = server {
+            this.server.set(server.clone());
+            server.call_method1(intern!(py, "_attach"), (this.any(),))?;
+        }
+        BaseSelectorEventLoop::transports(event_loop)?.set_item(this.fd.get(), this.any())?;
+        face(py, "base_events")?.call_method1(intern!(py, "_set_nodelay"), (sock,))?;
+        let made = protocol.getattr(intern!(py, "connection_made"))?;
+        call_soon(event_loop.any(), made, this.any(), made_context)?;
+        LoopCore::schedule(core, this.any().clone(), None, &BEGIN)?;
+        if let Some(waiter) = waiter {
+            let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
+            event_loop.any().call_method1(intern!(py, "call_soon"), (set, waiter, py.None()))?;
+        }
+        Ok(this)
+    }
+
+    fn event_loop<'py>(this: &Ref<'py, SocketTransport>) -> Bound<'py, PyAny> {
+        this.core.any().get_or_none(this.py())
+    }
+
+    /// Whether the transport is closed or being closed.
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Whether somebody assigned to an attribute of the instance.
+    pub fn has_own_attributes(&self) -> bool {
+        self.own_attributes.get()
+    }
+
+    fn buffered(&self) -> usize {
+        self.buffer.borrow().as_ref().map_or(0, WriteBuffer::len)
+    }
+
+    fn set_protocol<'py>(this: &Ref<'py, SocketTransport>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = this.py();
+        let is_native = |name: &str| -> PyResult<bool> {
+            Ok(protocol.get_type().getattr(name)?.get_type().name()? == "method_descriptor")
+        };
+        let style = if Ref::<StreamReaderProtocol>::cast(protocol).is_some()
+            && is_native("data_received")?
+            && is_native("eof_received")?
+        {
+            Style::Stream
+        } else if protocol.is_instance(&face(py, "protocols")?.getattr(intern!(py, "BufferedProtocol"))?)? {
+            Style::Buffered
+        } else {
+            Style::Plain
+        };
+        this.style.set(style);
+        this.protocol.set(protocol.clone());
+        this.connected.set(true);
+        Ok(())
+    }
+
+    /// Sends bytes, or keeps what the kernel does not take.
+    pub fn write<'py>(this: &Ref<'py, SocketTransport>, data: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+            this.check_write()?;
+            return write_bytes(this, bytes.as_bytes());
+        }
+        if !data.is_instance_of::<PyBytes>()
+            && !data.is_instance_of::<PyByteArray>()
+            && !data.is_instance_of::<PyMemoryView>()
+        {
+            let name = data.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "data argument must be a bytes, bytearray, or memoryview object, not '{name}'"
+            )));
+        }
+        this.check_write()?;
+        let bytes = bytes_of(data)?;
+        write_bytes(this, bytes.as_bytes())
+    }
+
+    fn check_write(&self) -> PyResult<()> {
+        if self.eof.get() {
+            return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
+        }
+        if self.empty_waiter.is_set() {
+            return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"));
+        }
+        Ok(())
+    }
+}
+impl Class for SocketTransport {
+    const NAME: &'static CStr = c"rasyncio.selector_events._SocketTransport";
+    const DOC: &'static CStr = c"A stream socket under a protocol; see asyncio's reference of transports.";
+    const DICT: bool = true;
+    const CALLABLE: bool = false;
+    const FINALIZER: bool = true;
+
+    fn wants_finalizer(&self) -> bool {
+        self.socket.is_set()
+    }
+
+    fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let warned = slots::resource_warning(this.any(), &format!("unclosed transport {}", this.any().repr()?));
+        let server = this.server.take(py);
+        let closed = close_socket(this);
+        if let Some(server) = server {
+            server.call_method1(intern!(py, "_detach"), (this.any(),))?;
+        }
+        warned.and(closed)
+    }
+
+    fn define(spec: &mut Spec<Self>) {
+        const EXTRA: Signature<2> = Signature::method("BaseTransport.get_extra_info", [arg("name"), opt("default")]);
+        spec.repr(repr)
+            .on_set_attribute(|this, _, _| {
+                this.own_attributes.set(true);
+                Ok(true)
+            })
+            .get(c"__class__", c"", |this| {
+                face(this.py(), "selector_events")?.getattr("_SelectorSocketTransport").map(Own::new)
+            })
+            .method1(c"write", c"write($self, data, /)\n--\n\nSend bytes, or keep them until they can be sent.", |this, data| {
+                SocketTransport::write(this, data)
+            })
+            .method1(c"writelines", c"writelines($self, list_of_data, /)\n--\n\nSend all of an iterable of bytes.", writelines)
+            .method0(
+                c"write_eof",
+                c"write_eof($self, /)\n--\n\nClose the writing half after what is written; reading goes on.",
+                |this| {
+                    if this.closing.get() || this.eof.replace(true) || this.buffered() > 0 {
+                        return Ok(());
+                    }
+                    shutdown(this)
+                },
+            )
+            .method0(c"can_write_eof", c"can_write_eof($self, /)\n--\n\nTrue: a socket can close its writing half.", |_| Ok(true))
+            .method0(
+                c"close",
+                c"close($self, /)\n--\n\nClose the connection after what is written; connection_lost(None) is called then.",
+                close,
+            )
+            .method0(
+                c"abort",
+                c"abort($self, /)\n--\n\nClose the connection at once; what is written and not sent is lost.",
+                |this| force_close(this, None),
+            )
+            .method0(c"is_closing", c"is_closing($self, /)\n--\n\nWhether it is closed or being closed.", |this| Ok(this.closing.get()))
+            .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether data is being received.", |this| {
+                Ok(!this.closing.get() && !this.paused.get())
+            })
+            .method0(
+                c"pause_reading",
+                c"pause_reading($self, /)\n--\n\nCall data_received() no more until resume_reading().",
+                |this| {
+                    if this.closing.get() || this.paused.replace(true) {
+                        return Ok(());
+                    }
+                    stop_reading(this)?;
+                    log_debug(this, "%r pauses reading")
+                },
+            )
+            .method0(c"resume_reading", c"resume_reading($self, /)\n--\n\nReceive data again.", |this| {
+                if this.closing.get() || !this.paused.replace(false) {
+                    return Ok(());
+                }
+                start_reading(this)?;
+                log_debug(this, "%r resumes reading")
+            })
+            .method1(c"set_protocol", c"set_protocol($self, protocol, /)\n--\n\nTalk to another protocol from now on.", SocketTransport::set_protocol)
+            .method0(c"get_protocol", c"get_protocol($self, /)\n--\n\nThe protocol.", |this| {
+                Ok(this.protocol.get(this.py()).map(Own::new))
+            })
+            .method(
+                c"get_extra_info",
+                c"get_extra_info($self, /, name, default=None)\n--\n\n'socket', 'peername', 'sockname', or what was given at creation.",
+                |this, args| {
+                    let [Some(name), default] = args.parse(&EXTRA)? else {
+                        return Err(PyTypeError::new_err("name is missing"));
+                    };
+                    let py = this.py();
+                    let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
+                    this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
+                },
+            )
+            .method0(c"get_write_buffer_size", c"get_write_buffer_size($self, /)\n--\n\nHow many bytes wait to be sent.", |this| {
+                Ok(this.buffered())
+            })
+            .method0(c"get_write_buffer_limits", c"get_write_buffer_limits($self, /)\n--\n\nThe marks (low, high), in bytes.", |this| {
+                let py = this.py();
+                let high = match this.high.get() {
+                    Some(high) => high.into_pyobject(py)?.into_any(),
+                    None => f64::INFINITY.into_pyobject(py)?.into_any(),
+                };
+                Ok(Own::new((this.low.get(), high).into_pyobject(py)?.into_any()))
+            })
+            .method(
+                c"set_write_buffer_limits",
+                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nAbove high bytes the protocol is paused, at low or less resumed.",
+                set_limits,
+            )
+            .method0(c"_make_empty_waiter", c"_make_empty_waiter($self, /)\n--\n\nA future for the moment when all is sent.", |this| {
+                let py = this.py();
+                if this.empty_waiter.is_set() {
+                    return Err(PyRuntimeError::new_err("Empty waiter is already set"));
+                }
+                let waiter = create_future(&SocketTransport::event_loop(this))?;
+                if this.buffered() == 0 {
+                    waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+                }
+                this.empty_waiter.set(waiter.clone());
+                Ok(Own::new(waiter))
+            })
+            .method0(c"_reset_empty_waiter", c"_reset_empty_waiter($self, /)\n--\n\nWriting may go on.", |this| {
+                this.empty_waiter.unset();
+                Ok(())
+            })
+            .method1(c"_force_close", c"_force_close($self, exc, /)\n--\n\nabort() with an exception for connection_lost().", |this, error| {
+                force_close(this, Some(error.clone()).filter(|e| !e.is_none()))
+            })
+            .get(c"_loop", c"", |this| Ok(this.core.any().get(this.py()).map(Own::new)))
+            .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
+            .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))
+            .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
+            .get(c"_extra", c"", |this| Ok(this.extra.get(this.py()).map(Own::new)))
+            .get(c"_server", c"", |this| Ok(this.server.get(this.py()).map(Own::new)))
+            .get(c"_closing", c"", |this| Ok(this.closing.get()))
+            .get(c"_paused", c"", |this| Ok(this.paused.get()))
+            .get(c"_eof", c"", |this| Ok(this.eof.get()))
+            .get(c"_conn_lost", c"", |this| Ok(this.conn_lost.get()))
+            .get(c"_protocol_paused", c"", |this| Ok(this.protocol_paused.get()))
+            .get(c"_start_tls_compatible", c"", |_| Ok(true));
+    }
+}
+/// Calls the protocol; what it raises goes to the exception handler with `message`, as asyncio's flow control does.
+fn call_protocol(this: &Ref<'_, SocketTransport>, method: &str) -> PyResult<()> {
+    let py = this.py();
+    let protocol = this.protocol.get_or_none(py);
+    match protocol.call_method0(method) {
+        Ok(_) => Ok(()),
+        Err(error) if leaves(py, &error) => Err(error),
+        Err(error) => {
+            let details = PyDict::new(py);
+            details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
+            details.set_item(intern!(py, "exception"), error.into_value(py))?;
+            details.set_item(intern!(py, "transport"), this.any())?;
+            details.set_item(intern!(py, "protocol"), protocol)?;
+            SocketTransport::event_loop(this).call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+        }
+    }
+}
+fn repr(this: &Ref<'_, SocketTransport>) -> PyResult<String> {
+    let py = this.py();
+    let mut text = "<_SelectorSocketTransport".to_owned();
+    if !this.socket.is_set() {
+        text.push_str(" closed");
+    } else if this.closing.get() {
+        text.push_str(" closing");
+    }
+    text.push_str(&format!(" fd={}", this.fd.get()));
+    if this.core.get(py).is_some_and(|core| !core.closed.get()) {
+        let state = |polling: bool| if polling { "polling" } else { "idle" };
+        text.push_str(&format!(
+            " read={} write=<{}, bufsize={}>",
+            state(this.reading.get()),
+            state(this.writing.get()),
+            this.buffered()
+        ));
+    }
+    Ok(text + ">")
+}

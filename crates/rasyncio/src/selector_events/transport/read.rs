@@ -1,0 +1,148 @@
+//! The reading half of a transport: what came from the kernel goes to the protocol.
+//!
+//! Called by the poller through [`READ`](super::READ), by `pause_reading` and `resume_reading`; calls the protocol, or for streams
+//! the reader itself, which lets the kernel write into its buffer.
+//!
+//! One read for each event: a protocol that pauses inside `data_received` gets nothing more, and other connections have
+//! their turn. What is left in the kernel is reported again, since the poller is level-triggered.
+//!
+//! Errors: would-block and interruptions are no news; any other ends the connection (`end::fatal_error`). An exception of
+//! the protocol does too, but SystemExit and KeyboardInterrupt leave the loop.
+//!
+//! The end of the stream: `eof_received` decides whether the transport stays open for writing.
+
+use std::io;
+
+use engine::sys::socket;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use slots::Ref;
+
+use super::end::{close, fatal_error};
+use super::{
+    BaseSelectorEventLoop, MOST_BYTES, READ, STREAM_ROOM, SocketTransport, Style, leaves, log_debug, would_block,
+};
+use crate::exceptions;
+use crate::selector_events::watch;
+use crate::streams::StreamReaderProtocol;
+
+pub(super) fn start_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if this.closing.get() || this.paused.get() || this.reading.replace(true) {
+        return Ok(());
+    }
+    match this.core.get(this.py()) {
+        Some(core) => watch::add_resident_reader(&core, this.fd.get(), this.any().clone(), &READ),
+        None => Ok(()),
+    }
+}
+pub(super) fn stop_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if this.reading.replace(false) {
+        if let Some(core) = this.core.get(this.py()) {
+            watch::remove_reader(&core, this.fd.get())?;
+        }
+    }
+    Ok(())
+}
+pub(super) fn read_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if this.conn_lost.get() > 0 || this.closing.get() || this.paused.get() {
+        return Ok(());
+    }
+    match this.style.get() {
+        Style::Stream => read_stream(this),
+        Style::Plain => read_plain(this),
+        Style::Buffered => read_buffered(this),
+    }
+}
+fn read_failed(this: &Ref<'_, SocketTransport>, error: io::Error) -> PyResult<()> {
+    if would_block(&error) {
+        return Ok(());
+    }
+    fatal_error(this, exceptions::os_error(error), "Fatal read error on socket transport")
+}
+/// What a protocol's method raised while it got data.
+fn protocol_failed(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str) -> PyResult<()> {
+    if leaves(this.py(), &error) { Err(error) } else { fatal_error(this, error, message) }
+}
+fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    let protocol = this.protocol.get_or_none(py);
+    let Some(stream) = Ref::<StreamReaderProtocol>::cast(&protocol) else { return Ok(()) };
+    // A reader of a derived class may have a feed_data of its own.
+    let native = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact);
+    let Some(reader) = native else { return read_plain(this) };
+    match crate::streams::StreamReader::receive(&reader, this.fd.get(), STREAM_ROOM) {
+        Ok(0) => read_eof(this),
+        Ok(_) => match crate::streams::StreamReader::received(&reader) {
+            Ok(()) => Ok(()),
+            Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
+        },
+        Err(error) => read_failed(this, error),
+    }
+}
+fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    let event_loop = SocketTransport::event_loop(this);
+    let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Ok(()) };
+    let fd = this.fd.get();
+    let data = {
+        let mut scratch = native.scratch.borrow_mut();
+        if scratch.is_empty() {
+            scratch.resize(MOST_BYTES, 0);
+        }
+        socket::receive(fd, &mut scratch).map(|count| (count, PyBytes::new(py, &scratch[..count])))
+    };
+    match data {
+        Ok((0, _)) => read_eof(this),
+        Ok((_, data)) => {
+            let protocol = this.protocol.get_or_none(py);
+            match protocol.call_method1(intern!(py, "data_received"), (data,)) {
+                Ok(_) => Ok(()),
+                Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
+            }
+        }
+        Err(error) => read_failed(this, error),
+    }
+}
+fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    let protocol = this.protocol.get_or_none(py);
+    let given = protocol.call_method1(intern!(py, "get_buffer"), (-1,)).and_then(|buffer| match buffer.len()? {
+        0 => Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer")),
+        _ => Ok(buffer),
+    });
+    let buffer = match given {
+        Ok(buffer) => buffer,
+        Err(error) => return protocol_failed(this, error, "Fatal error: protocol.get_buffer() call failed."),
+    };
+    // The socket object knows how to write into any buffer.
+    let received = this.socket.get_or_none(py).call_method1(intern!(py, "recv_into"), (&buffer,));
+    let count = match received {
+        Ok(count) => count,
+        Err(error)
+            if error.is_instance_of::<pyo3::exceptions::PyBlockingIOError>(py)
+                || error.is_instance_of::<pyo3::exceptions::PyInterruptedError>(py) =>
+        {
+            return Ok(());
+        }
+        Err(error) => return protocol_failed(this, error, "Fatal read error on socket transport"),
+    };
+    if !count.is_truthy()? {
+        return read_eof(this);
+    }
+    match protocol.call_method1(intern!(py, "buffer_updated"), (count,)) {
+        Ok(_) => Ok(()),
+        Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+    }
+}
+fn read_eof(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    log_debug(this, "%r received EOF")?;
+    let protocol = this.protocol.get_or_none(py);
+    match protocol.call_method0(intern!(py, "eof_received")).and_then(|keep| keep.is_truthy()) {
+        Ok(true) => stop_reading(this),
+        Ok(false) => close(this),
+        Err(error) => protocol_failed(this, error, "Fatal error: protocol.eof_received() call failed."),
+    }
+}

@@ -1,0 +1,225 @@
+//! The writing half of a transport: what the user sends goes to the kernel, or waits in the buffer.
+//!
+//! Called by `write`, `writelines`, `write_eof`, and by the poller through [`WRITE`](super::WRITE); calls the protocol to pause and
+//! resume it.
+//!
+//! States: nothing buffered (the poller does not look at the writing side) -> buffered (it does) -> nothing buffered. A write
+//! is tried at once when nothing waits before it; what the kernel does not take is copied.
+//!
+//! Above the high mark the protocol is paused, at the low mark resumed, once per crossing.
+//!
+//! Invariant: no borrow of the buffer is open during a Python call.
+
+use std::io;
+
+use engine::buffers::WriteBuffer;
+use engine::sys::socket;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView};
+use slots::{Args, Ref, Signature, opt};
+
+use super::end::{call_connection_lost, fatal_error};
+use super::{SocketTransport, WRITE, call_protocol, would_block};
+use crate::futures::given;
+use crate::selector_events::watch;
+use crate::{exceptions, face};
+
+/// The content of any buffer as bytes, a copy.
+pub(super) fn bytes_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let py = data.py();
+    let bytes = py.get_type::<PyBytes>().call1((data,))?;
+    Ok(bytes.cast_into()?)
+}
+/// A write to a connection that is lost: nothing but a warning, when there are many.
+pub(super) fn write_lost(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    let threshold: u32 = face(py, "constants")?.getattr(intern!(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES"))?.extract()?;
+    if this.conn_lost.get() >= threshold {
+        let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+        logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
+    }
+    this.conn_lost.set(this.conn_lost.get() + 1);
+    Ok(())
+}
+pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyResult<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    if this.conn_lost.get() > 0 {
+        return write_lost(this);
+    }
+    let mut rest = bytes;
+    if this.buffered() == 0 {
+        match socket::send(this.fd.get(), bytes) {
+            Ok(sent) if sent == bytes.len() => return Ok(()),
+            Ok(sent) => rest = &bytes[sent..],
+            Err(error) if would_block(&error) => {}
+            Err(error) => {
+                return fatal_error(this, exceptions::os_error(error), "Fatal write error on socket transport");
+            }
+        }
+    }
+    this.buffer.borrow_mut().get_or_insert_with(WriteBuffer::new).push(rest);
+    watch_writing(this)?;
+    maybe_pause_protocol(this)
+}
+pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if !this.writing.replace(true) {
+        if let Some(core) = this.core.get(this.py()) {
+            watch::add_resident_writer(&core, this.fd.get(), this.any().clone(), &WRITE)?;
+        }
+    }
+    Ok(())
+}
+pub(super) fn stop_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if this.writing.replace(false) {
+        if let Some(core) = this.core.get(this.py()) {
+            watch::remove_writer(&core, this.fd.get())?;
+        }
+    }
+    Ok(())
+}
+pub(super) fn maybe_pause_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let Some(high) = this.high.get() else { return Ok(()) };
+    if this.buffered() <= high || this.protocol_paused.replace(true) {
+        return Ok(());
+    }
+    call_protocol(this, "pause_writing")
+}
+pub(super) fn maybe_resume_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    if !this.protocol_paused.get() || this.buffered() > this.low.get() {
+        return Ok(());
+    }
+    this.protocol_paused.set(false);
+    call_protocol(this, "resume_writing")
+}
+pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let py = this.py();
+    if this.conn_lost.get() > 0 || this.buffered() == 0 {
+        return Ok(());
+    }
+    let fd = this.fd.get();
+    let sent = match this.buffer.borrow_mut().as_mut() {
+        Some(buffer) => buffer.flush_to(|slices| socket::send_slices(fd, slices)),
+        None => Ok(0),
+    };
+    match sent {
+        Ok(_) => {}
+        Err(error) if would_block(&error) => return Ok(()),
+        Err(error) => {
+            stop_writing(this)?;
+            drop_buffer(this);
+            let error = exceptions::os_error(error);
+            let instance = error.value(py).clone();
+            fatal_error(this, error, "Fatal write error on socket transport")?;
+            if let Some(waiter) = this.empty_waiter.get(py) {
+                waiter.call_method1(intern!(py, "set_exception"), (instance,))?;
+            }
+            return Ok(());
+        }
+    }
+    // The protocol may write more when it is resumed.
+    maybe_resume_protocol(this)?;
+    if this.buffered() > 0 {
+        return Ok(());
+    }
+    stop_writing(this)?;
+    if let Some(waiter) = this.empty_waiter.get(py) {
+        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
+    // Unless the protocol, being resumed, aborted: then connection_lost is scheduled already.
+    if this.closing.get() && this.conn_lost.get() == 0 {
+        this.conn_lost.set(1);
+        let none = py.None().into_bound(py);
+        return call_connection_lost(this, &none);
+    }
+    if this.eof.get() {
+        return shutdown(this);
+    }
+    Ok(())
+}
+pub(super) fn shutdown(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    socket::shutdown_write(this.fd.get()).map_err(exceptions::os_error)
+}
+pub(super) fn drop_buffer(this: &Ref<'_, SocketTransport>) {
+    if let Some(buffer) = this.buffer.borrow_mut().as_mut() {
+        buffer.clear();
+    }
+}
+pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py, PyAny>) -> PyResult<()> {
+    if this.eof.get() {
+        return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()"));
+    }
+    if this.empty_waiter.is_set() {
+        return Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress"));
+    }
+    let mut chunks = Vec::new();
+    for data in list.try_iter()? {
+        let data = data?;
+        // What is no buffer raises here, before anything is sent. `bytes(5)` would not.
+        if !data.is_instance_of::<PyBytes>() {
+            PyMemoryView::from(&data)?;
+        }
+        chunks.push(bytes_of(&data)?);
+    }
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    if this.conn_lost.get() > 0 {
+        return write_lost(this);
+    }
+    if this.buffered() == 0 {
+        let slices: Vec<io::IoSlice<'_>> =
+            chunks.iter().filter(|c| !c.as_bytes().is_empty()).map(|c| io::IoSlice::new(c.as_bytes())).collect();
+        if slices.is_empty() {
+            return Ok(());
+        }
+        let mut sent = match socket::send_slices(this.fd.get(), &slices) {
+            Ok(sent) => sent,
+            Err(error) if would_block(&error) => 0,
+            Err(error) => {
+                return fatal_error(this, exceptions::os_error(error), "Fatal write error on socket transport");
+            }
+        };
+        let mut buffer = this.buffer.borrow_mut();
+        let buffer = buffer.get_or_insert_with(WriteBuffer::new);
+        for chunk in &chunks {
+            let bytes = chunk.as_bytes();
+            let skipped = sent.min(bytes.len());
+            sent -= skipped;
+            buffer.push(&bytes[skipped..]);
+        }
+    } else {
+        let mut buffer = this.buffer.borrow_mut();
+        let buffer = buffer.get_or_insert_with(WriteBuffer::new);
+        chunks.iter().for_each(|chunk| buffer.push(chunk.as_bytes()));
+    }
+    if this.buffered() == 0 {
+        return Ok(());
+    }
+    watch_writing(this)?;
+    maybe_pause_protocol(this)
+}
+pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -> PyResult<()> {
+    const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
+    let [high, low] = args.parse(&LIMITS)?;
+    let number = |value: &Bound<'_, PyAny>| value.extract::<f64>();
+    let high_given = given(&high).map(number).transpose()?;
+    let low_given = given(&low).map(number).transpose()?;
+    let high = high_given.unwrap_or_else(|| low_given.map_or(65536.0, |low| 4.0 * low));
+    // Rounded down, as `high // 4` is.
+    let low = low_given.unwrap_or((high / 4.0).floor());
+    if !(high >= low && low >= 0.0) {
+        let text = |value: f64| if value.fract() == 0.0 { format!("{value:.0}") } else { value.to_string() };
+        return Err(PyValueError::new_err(format!(
+            "high ({}) must be >= low ({}) must be >= 0",
+            text(high),
+            text(low)
+        )));
+    }
+    this.high.set(if high.is_infinite() { None } else { Some(high as usize) });
+    this.low.set(low as usize);
+    maybe_pause_protocol(this)
+}
