@@ -68,6 +68,15 @@ test: test-rust test-loom test-python test-suite ## run all tests: Rust's, our o
 test-rust: environment
 	@$(EMBED) cargo $(EMBED_RUNNER) test --locked --profile quick -p rasyncio-engine -p rasyncio-slots
 
+# memcheck on the native classes' own tests, with an allocator that it can see through. Leaks are for tests/test_leaks.py.
+MEMCHECK = --config "target.'cfg(unix)'.runner = ['env', 'LD_LIBRARY_PATH=$$($(call ASK,sysconfig.get_config_var("LIBDIR")))', \
+	'PYTHONMALLOC=malloc', 'valgrind', '--quiet', '--error-exitcode=9', '--leak-check=no']"
+.PHONY: valgrind
+valgrind: build ## run the native classes' tests and a stress of every class under valgrind (minutes)
+	@command -v valgrind >/dev/null || { echo "There is no valgrind here: apt-get install valgrind" >&2; exit 1; }
+	@$(EMBED) cargo $(MEMCHECK) test --locked --profile quick -p rasyncio-slots --test native
+	@PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=9 --leak-check=no $(PY) tests/stress.py
+
 # The inbox under every interleaving of its threads. Another target folder: the flag would have all else compiled again.
 .PHONY: test-loom
 test-loom:

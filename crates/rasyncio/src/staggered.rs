@@ -127,7 +127,7 @@ fn start<'py>(race: &Ref<'py, Race>, previous_failed: Bound<'py, PyAny>) -> PyRe
 async fn run_one(co: Co, race: Kept, ok_to_start: Kept, previous_failed: Kept) -> PyResult<Own> {
     let waiting = co.get(ok_to_start).call_method0("wait")?.unbind();
     let waiting = co.keep(waiting.into_bound(co.py()));
-    co.wait(&co.get(waiting)).await?;
+    co.wait(waiting).await?;
     if !co.get(previous_failed).is_none() {
         let waited = {
             let race = co.get_as::<Race>(race);
@@ -135,7 +135,7 @@ async fn run_one(co: Co, race: Kept, ok_to_start: Kept, previous_failed: Kept) -
             face(co.py(), "tasks")?.call_method1("wait_for", (failed, race.delay.get_or_none(co.py())))?
         };
         let waited = co.keep(waited);
-        match co.wait(&co.get(waited)).await {
+        match co.wait(waited).await {
             Err(error) if error.is_instance(co.py(), &face(co.py(), "exceptions")?.getattr("TimeoutError")?) => {}
             other => drop(other?),
         }
@@ -156,7 +156,7 @@ async fn run_one(co: Co, race: Kept, ok_to_start: Kept, previous_failed: Kept) -
         (index, co.keep(this_failed), function.call0().map(|called| co.keep(called)))
     };
     let result = match called {
-        Ok(called) => co.wait(&co.get(called)).await,
+        Ok(called) => co.wait(called).await,
         Err(error) => Err(error),
     };
     let py = co.py();
@@ -234,14 +234,15 @@ async fn run(co: Co, race: Kept, functions: Kept, delay: Kept) -> PyResult<Own> 
         race.unhandled.set(PyList::empty(py).into_any());
         start(&race, py.None().into_bound(py))?;
     }
+    let place = co.keep(co.py().None().into_bound(co.py()));
     while !running(&co.get_as::<Race>(race))?.is_empty() {
-        let completed = {
+        {
             let race = co.get_as::<Race>(race);
             let completed = create_future(&race.event_loop.get_or_none(co.py()))?;
             race.completed.set(completed.clone());
-            co.wait(&completed)
-        };
-        let waited = completed.await;
+            co.change(place, completed);
+        }
+        let waited = co.wait(place).await;
         let race = co.get_as::<Race>(race);
         match waited {
             Ok(_) => {}

@@ -97,9 +97,10 @@ impl Co {
         }
     }
 
-    /// Awaits any awaitable object, as Python's `await` does.
-    pub fn wait(&self, awaitable: &Bound<'_, PyAny>) -> Wait {
-        let failed = match send::awaitable_iterator(awaitable) {
+    /// Awaits any awaitable object, as Python's `await` does. A kept one, since a reference to it among the temporaries of
+    /// the `.await` would live as long as the wait, out of the collector's sight.
+    pub fn wait(&self, awaitable: Kept) -> Wait {
+        let failed = match send::awaitable_iterator(&self.get(awaitable)) {
             Ok(iterator) => {
                 self.0.awaiting.set(iterator);
                 None

@@ -109,7 +109,7 @@ fn shutdown_asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'py
             let gather = face(py, "tasks")?.getattr(intern!(py, "gather"))?;
             (co.keep(generators.into_any()), co.keep(gather.call(PyTuple::new(py, closes)?, Some(&keywords))?))
         };
-        let results = co.wait(&co.get(all)).await?;
+        let results = co.wait(all).await?;
         let py = co.py();
         for (result, generator) in results.bind(py).try_iter()?.zip(co.get(generators).try_iter()?) {
             let (result, generator) = (result?, generator?);
@@ -154,7 +154,7 @@ fn shutdown_executor<'py>(this: &Ref<'py, BaseEventLoop>, timeout: Bound<'py, Py
             };
             (co.keep(thread), co.keep(waiting))
         };
-        let result = co.wait(&co.get(waiting)).await;
+        let result = co.wait(waiting).await;
         let py = co.py();
         match result {
             Ok(_) => co.get(thread).call_method0(intern!(py, "join"))?,

@@ -132,7 +132,7 @@ fn serve_forever<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
     let future = create_future(&this.event_loop.get_or_none(py))?;
     this.serving_forever.set(future.clone());
     slots::coroutine(py, "Server.serve_forever", [this.any().clone(), future], |co, [this, future]| async move {
-        let result = co.wait(&co.get(future)).await;
+        let result = co.wait(future).await;
         let py = co.py();
         if let Err(error) = &result {
             if exceptions::is_cancelled(py, error) {
@@ -142,7 +142,7 @@ fn serve_forever<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
                 }
                 let closed = co.keep(co.get(this).call_method0(intern!(py, "wait_closed"))?);
                 // Whatever comes of it, the cancellation is what is raised.
-                drop(co.wait(&co.get(closed)).await);
+                drop(co.wait(closed).await);
             }
         }
         co.get_as::<Server>(this).serving_forever.unset();

@@ -53,7 +53,7 @@ async fn until(co: &Co, this: Kept, over: impl Fn(State) -> bool) -> PyResult<()
             }
             co.keep(condition(&this).call_method0(intern!(co.py(), "wait"))?)
         };
-        co.wait(&co.get(news)).await?;
+        co.wait(news).await?;
     }
 }
 
@@ -71,7 +71,7 @@ async fn enter(co: &Co, this: Kept) -> PyResult<()> {
         let this = co.get_as::<Barrier>(this);
         co.keep(condition(&this).call_method0(intern!(co.py(), "acquire"))?)
     };
-    co.wait(&co.get(acquire)).await.map(drop)
+    co.wait(acquire).await.map(drop)
 }
 
 fn leave(co: &Co, this: Kept) -> PyResult<()> {

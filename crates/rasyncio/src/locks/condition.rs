@@ -59,12 +59,12 @@ fn wait<'py>(this: &Ref<'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
     this.waiters.push(future.any())?;
     let kept = [this.any().clone(), future.into_any()];
     slots::coroutine(py, "Condition.wait", kept, |co, [this, future]| async move {
-        let mut waited = co.wait(&co.get(future)).await;
+        let mut waited = co.wait(future).await;
         co.get_as::<Condition>(this).waiters.remove(&co.get(future))?;
         loop {
             let acquire = co.get(this).call_method0(intern!(co.py(), "acquire"))?;
             let acquire = co.keep(acquire);
-            match co.wait(&co.get(acquire)).await {
+            match co.wait(acquire).await {
                 Ok(_) => break,
                 Err(error) if exceptions::is_cancelled(co.py(), &error) => waited = Err(error),
                 Err(error) => {

@@ -64,7 +64,7 @@ async fn ready(co: &Co, event_loop: Kept, socket: Kept, way: Way) -> PyResult<()
         let handle = event_loop.call_method1(adds, (fd, set, &future, py.None()))?;
         (fd, co.keep(future), co.keep(handle))
     };
-    let waited = co.wait(&co.get(future)).await;
+    let waited = co.wait(future).await;
     let py = co.py();
     let handle = co.get(handle);
     // A handle that is cancelled was replaced by somebody else's, which stays.
@@ -178,7 +178,7 @@ fn sock_connect<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py
             }
         };
         if let Some(resolving) = resolving {
-            let infos = co.wait(&co.get(resolving)).await?;
+            let infos = co.wait(resolving).await?;
             let resolved = infos.bind(co.py()).get_item(0)?.get_item(4)?;
             co.change(address, resolved);
         }
@@ -346,7 +346,7 @@ async fn make_connection(co: &Co, kept: [Kept; 7]) -> PyResult<()> {
         co.change(transport, make.call((co.get(connection), co.get(protocol)), Some(&keywords))?);
         co.keep(waiter)
     };
-    if let Err(error) = co.wait(&co.get(waiter)).await {
+    if let Err(error) = co.wait(waiter).await {
         co.get(transport).call_method0(intern!(co.py(), "close"))?;
         return Err(error);
     }

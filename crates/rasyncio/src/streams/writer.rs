@@ -66,7 +66,7 @@ fn drain(this: &Ref<'_, StreamWriter>) -> PyResult<Option<Own>> {
             co.give(co.py().None().into_bound(co.py())).await?;
             let helper = co.get(protocol).call_method0(intern!(co.py(), "_drain_helper"))?;
             let helper = co.keep(helper);
-            co.wait(&co.get(helper)).await
+            co.wait(helper).await
         })
         .map(|waiting| Some(waiting.into()));
     }

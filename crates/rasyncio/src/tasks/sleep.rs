@@ -157,7 +157,7 @@ fn sleep<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>, result: Option<&Bound<
 /// A sleep on a loop whose futures are not ours.
 fn foreign_sleep<'py>(py: Python<'py>, future: Bound<'py, PyAny>, timer: Bound<'py, PyAny>) -> PyResult<Own> {
     slots::coroutine(py, "sleep", [future, timer], |co, [future, timer]| async move {
-        let result = co.wait(&co.get(future)).await;
+        let result = co.wait(future).await;
         co.get(timer).call_method0(intern!(co.py(), "cancel"))?;
         result
     })

@@ -259,7 +259,7 @@ fn wait_for_passed<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>) -> PyRes
             }
             co.keep(cancel_and_wait(py, &future)?.into_bound(py))
         };
-        co.wait(&co.get(waiting)).await?;
+        co.wait(waiting).await?;
         let py = co.py();
         timed_out(py, co.get(future).call_method0(intern!(py, "result")))
     })
@@ -294,7 +294,7 @@ fn wait_for_task<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>, timeout: &
             countdown.timer.set(timer);
             (co.keep(gate.into_any()), co.keep(countdown.into_any()))
         };
-        let waited = co.wait(&co.get(gate)).await;
+        let waited = co.wait(gate).await;
         let is_done = {
             let py = co.py();
             let is_done = co.get(future).call_method0(intern!(py, "done"))?.is_truthy()?;
@@ -308,7 +308,7 @@ fn wait_for_task<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>, timeout: &
             Err(error) => {
                 let waiting = cancel_and_wait(co.py(), &co.get(future))?;
                 let waiting = co.keep(waiting.into_bound(co.py()));
-                co.wait(&co.get(waiting)).await?;
+                co.wait(waiting).await?;
                 return Err(error);
             }
             Ok(_) if is_done => return co.get(future).call_method0(intern!(co.py(), "result")).map(Own::new),
@@ -316,7 +316,7 @@ fn wait_for_task<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>, timeout: &
         }
         let waiting = cancel_and_wait(co.py(), &co.get(future))?;
         let waiting = co.keep(waiting.into_bound(co.py()));
-        co.wait(&co.get(waiting)).await?;
+        co.wait(waiting).await?;
         let py = co.py();
         timed_out(py, co.get(future).call_method0(intern!(py, "result")))
     })
@@ -436,7 +436,7 @@ fn wait_for_one<'py>(this: &Ref<'py, AsCompleted>, resolve: bool) -> PyResult<Ow
                 this.waiters.borrow_mut().push_back(waiter.any().clone().into());
                 co.keep(waiter.into_any())
             };
-            let waited = co.wait(&co.get(waiter)).await;
+            let waited = co.wait(waiter).await;
             if let Err(error) = waited {
                 let py = co.py();
                 let this = co.get_as::<AsCompleted>(this);

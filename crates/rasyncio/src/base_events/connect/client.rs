@@ -56,7 +56,7 @@ fn connect_one<'py>(
                 }
             }
         };
-        match co.wait(&co.get(connecting)).await {
+        match co.wait(connecting).await {
             Ok(_) => Ok(co.get(socket).into()),
             Err(error) => {
                 note(&co, errors, &error)?;
@@ -277,7 +277,7 @@ async fn connect_any(co: &Co, kept: [Kept; 6], order: usize, as_group: bool) -> 
             let race = face(py, "staggered")?.getattr(intern!(py, "staggered_race"))?;
             co.keep(race.call((attempts, co.get(delay)), Some(&keywords))?)
         };
-        let raced = co.wait(&co.get(racing)).await?;
+        let raced = co.wait(racing).await?;
         let winner = raced.bind(co.py()).get_item(0)?;
         if !winner.is_none() {
             return Ok(winner.into());
@@ -291,7 +291,7 @@ async fn connect_any(co: &Co, kept: [Kept; 6], order: usize, as_group: bool) -> 
             let local = Some(co.get(local_infos)).filter(|l| !l.is_none());
             co.keep(connect_one(&co.get(event_loop), &co.get(errors), &info, local.as_ref())?)
         };
-        match co.wait(&co.get(connecting)).await {
+        match co.wait(connecting).await {
             Ok(socket) => return Ok(socket),
             Err(error) if error.is_instance_of::<PyOSError>(co.py()) => {}
             Err(error) => return Err(error),

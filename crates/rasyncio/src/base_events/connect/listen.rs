@@ -123,7 +123,7 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
                 }
                 co.keep(face(py, "tasks")?.getattr(intern!(py, "gather"))?.call1(looking.to_tuple())?)
             };
-            let infos = co.wait(&co.get(infos)).await?;
+            let infos = co.wait(infos).await?;
             bind_all(&co.get(event_loop), infos.bind(co.py()), options)?
         } else {
             PyList::new(co.py(), [co.get(socket)])?

@@ -89,7 +89,7 @@ async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kep
             return Err(error);
         }
     };
-    if let Err(error) = co.wait(&co.get(waiter)).await {
+    if let Err(error) = co.wait(waiter).await {
         co.get(transport).call_method0(intern!(co.py(), "close"))?;
         return Err(error);
     }

@@ -158,9 +158,12 @@ pub(super) fn ensure_resolved<'py>(
         keywords.set_item(name, value)?;
     }
     let looking = event_loop.getattr(intern!(py, "getaddrinfo"))?.call((host, port), Some(&keywords))?;
-    slots::coroutine(py, "BaseEventLoop._ensure_resolved", [looking], |co, [looking]| async move {
-        co.wait(&co.get(looking)).await
-    })
+    slots::coroutine(
+        py,
+        "BaseEventLoop._ensure_resolved",
+        [looking],
+        |co, [looking]| async move { co.wait(looking).await },
+    )
 }
 /// Calls `_ensure_resolved` by name, as overriding loops expect.
 pub(super) fn resolve<'py>(
@@ -183,7 +186,7 @@ pub(super) async fn look_up(co: &Co, event_loop: Kept, address: Kept, options: K
         let (family, proto, flags) = (options.get_item(0)?, options.get_item(1)?, options.get_item(2)?);
         co.keep(resolve(&co.get(event_loop), co.get(address), [&family, &proto, &flags])?)
     };
-    let infos = co.wait(&co.get(looking)).await?;
+    let infos = co.wait(looking).await?;
     if infos.bind(co.py()).len()? == 0 {
         return Err(PyOSError::new_err("getaddrinfo() returned empty list"));
     }
