@@ -1,6 +1,7 @@
 """Making connections and servers, and the sock_* calls, over real sockets on the loopback interface."""
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -383,5 +384,40 @@ def test_what_is_not_there_yet_says_so():
             await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
         with pytest.raises(NotImplementedError):
             await loop.create_unix_server(Recorder, "nowhere")
+
+    run(main())
+
+
+def test_a_second_init_of_a_loop_lets_go_of_watchers_safely():
+    loop = asyncio.new_event_loop()
+    left, right = socket.socketpair()
+    added = []
+
+    class Adding:
+        def __del__(self):
+            added.append(loop.add_reader(right, print))
+
+    loop.add_reader(left, print, Adding())
+    loop.__init__()
+    gc.collect()
+    assert len(added) == 1 and loop.remove_reader(right)
+    loop.close()
+    left.close()
+    right.close()
+
+
+def test_a_chain_of_pending_tasks_is_written_no_deeper_than_in_python():
+    async def wait(future):
+        return await future
+
+    async def main():
+        future = last = asyncio.get_running_loop().create_future()
+        for _ in range(2000):
+            last = asyncio.create_task(wait(last))
+        await asyncio.sleep(0)
+        with pytest.raises(RecursionError):
+            repr(last)
+        future.set_result(1)
+        assert await last == 1
 
     run(main())

@@ -95,3 +95,43 @@ def test_callbacks_may_remove_each_other(loop):
     assert future.remove_done_callback(None) == 1
     assert future.remove_done_callback(print) == 1
     future.cancel()
+
+
+def test_a_comparison_that_finishes_the_future_loses_no_callback():
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        seen = []
+
+        class Finishing:
+            def __eq__(self, other):
+                if not future.done():
+                    future.set_result(1)
+                return False
+
+            __hash__ = None
+
+            def __call__(self, done):
+                seen.append(done)
+
+        future.add_done_callback(Finishing())
+        future.add_done_callback(Finishing())
+        assert future.remove_done_callback(print) == 0
+        await asyncio.sleep(0)
+        assert seen == [future, future]
+
+    asyncio.run(main())
+
+
+def test_an_exception_class_that_finishes_the_future():
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+
+        class Finishing(Exception):
+            def __init__(self):
+                future.set_result(5)
+
+        with pytest.raises(asyncio.InvalidStateError):
+            future.set_exception(Finishing)
+        assert await future == 5
+
+    asyncio.run(main())

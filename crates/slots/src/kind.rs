@@ -7,8 +7,11 @@
 //! to a class after the fact and patches by `unittest.mock` alike, without a metaclass. It does not notice attributes of an
 //! instance; `Spec::on_set_attribute` does.
 
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::ptr;
 
+use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -49,18 +52,33 @@ impl Version {
     }
 }
 
+thread_local! {
+    /// How many reprs are being written inside each other on this thread.
+    static REPRS: Cell<c_int> = const { Cell::new(0) };
+}
+
 /// Runs `f` to write the repr of `object`, or answers `...` if that is being written already further out.
+///
+/// A repr in a repr counts for three levels of recursion, as one that is written in Python: a chain of a thousand objects
+/// that show each other would make a text of a megabyte for each of them. RecursionError then.
 pub fn recursive_repr(object: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<String>) -> PyResult<String> {
     struct Leave<'a, 'py>(&'a Bound<'py, PyAny>);
     impl Drop for Leave<'_, '_> {
         fn drop(&mut self) {
+            REPRS.set(REPRS.get() - 1);
             // SAFETY: pairs with the enter below, on the same live object.
             unsafe { ffi::Py_ReprLeave(self.0.as_ptr()) }
         }
     }
+    // SAFETY: reads a number; the GIL is held.
+    if REPRS.get() >= unsafe { ffi::Py_GetRecursionLimit() } / 3 {
+        let text = "maximum recursion depth exceeded while getting the repr of an object";
+        return Err(PyRecursionError::new_err(text));
+    }
     // SAFETY: a live object, under the GIL.
     match unsafe { ffi::Py_ReprEnter(object.as_ptr()) } {
         0 => {
+            REPRS.set(REPRS.get() + 1);
             let _leave = Leave(object);
             f()
         }

@@ -276,6 +276,9 @@ impl Future {
         }
         let is_class = exception.cast::<PyType>().is_ok_and(|c| c.is_subclass_of::<PyBaseException>().unwrap_or(false));
         let mut instance = if is_class { exception.call0()? } else { exception.clone() };
+        if this.state.get() != State::Pending {
+            return Err(exceptions::invalid_state(py, "invalid state"));
+        }
         if !instance.is_instance_of::<PyBaseException>() {
             return Err(PyTypeError::new_err("invalid exception object"));
         }
@@ -474,16 +477,19 @@ impl Future {
                     })
                 }
                 Waiter::Call { .. } => false,
-                Waiter::Native { object, kind } => {
-                    let callable = NativeCallback::make(py, object.bind(py).clone(), kind)?;
-                    callable.eq(callback).unwrap_or(false)
-                }
+                Waiter::Native { object, kind } => NativeCallback::make(py, object.bind(py).clone(), kind)
+                    .and_then(|callable| callable.eq(callback))
+                    .unwrap_or(false),
             };
             if equal { removed.push(waiter) } else { kept.push(waiter) }
         }
         let late = std::mem::take(&mut *this.waiters.borrow_mut());
         late.first.into_iter().chain(late.rest).for_each(|waiter| kept.push(waiter));
-        *this.waiters.borrow_mut() = kept;
+        drop(this.waiters.replace(kept));
+        // A comparison may have finished the future: then these, which were out of its sight, are still to be called.
+        if this.is_done() {
+            Future::schedule_waiters(this)?;
+        }
         match failed {
             Some(error) => Err(error),
             None => Ok(removed.len()),

@@ -92,7 +92,8 @@ impl BaseSelectorEventLoop {
             None => {
                 let poller = Poller::new().map_err(exceptions::os_error)?;
                 *this.poller.borrow_mut() = Some(Rc::new(poller));
-                *this.interests.0.borrow_mut() = Some(Interests::new());
+                // A second __init__ forgets what was watched; what that drops may run anything.
+                drop(this.interests.0.replace(Some(Interests::new())));
                 *this.events.borrow_mut() = Some(Events::new());
                 let now = engine::clock::Clock::now(&engine::clock::Monotonic);
                 *this.courtesy.borrow_mut() = Some(Courtesy::new(now));

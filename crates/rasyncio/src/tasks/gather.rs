@@ -215,7 +215,7 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
         }
         children.push(child);
     }
-    *outer.children.borrow_mut() = children.into_iter().map(Own::new).collect();
+    drop(outer.children.replace(children.into_iter().map(Own::new).collect()));
     outer.ready.set(true);
     for child in done {
         child_done(&outer, &child)?;

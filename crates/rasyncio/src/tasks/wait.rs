@@ -125,7 +125,7 @@ impl Countdown {
                 }
             }
         }
-        *this.futures.borrow_mut() = futures.into_iter().map(Own::new).collect();
+        drop(this.futures.replace(futures.into_iter().map(Own::new).collect()));
         Ok(this)
     }
 
@@ -522,7 +522,7 @@ fn begin<'py>(this: &Ref<'py, AsCompleted>, awaitables: &Bound<'py, PyAny>) -> P
         this.task.set(task);
     }
     this.left.set(todo.len());
-    *this.todo.borrow_mut() = todo.iter().map(|f| f.clone().into()).collect();
+    drop(this.todo.replace(todo.iter().map(|f| f.clone().into()).collect()));
     for future in &todo {
         if let Some(task) = this.task.get(py) {
             awaited_by::add(future, &task)?;
