@@ -308,3 +308,23 @@ def test_a_selector_looked_at_takes_over(loop):
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_single_arguments_may_be_given_by_name():
+    loop = asyncio.new_event_loop()
+    try:
+        loop.set_debug(enabled=True)
+        assert loop.get_debug()
+        loop.set_debug(enabled=False)
+        loop.set_exception_handler(handler=None)
+        loop.set_task_factory(factory=None)
+        assert loop.remove_reader(fd=0) is False
+        assert loop.run_until_complete(future=asyncio.sleep(0, 3)) == 3
+        with pytest.raises(TypeError, match=r"set_debug\(\) missing 1 required positional argument: 'enabled'"):
+            loop.set_debug()
+        with pytest.raises(TypeError, match=r"set_debug\(\) got an unexpected keyword argument 'on'"):
+            loop.set_debug(on=True)
+        with pytest.raises(TypeError, match=r"set_debug\(\) takes 2 positional arguments but 3 were given"):
+            loop.set_debug(True, 1)
+    finally:
+        loop.close()

@@ -70,9 +70,10 @@ impl Class for TransportSocket {
         .method(c"getsockbyname", c"getsockbyname($self, /)\n--\n\nSee socket.getsockbyname().", |this, args| {
             call(this, "getsockbyname", args)
         })
-        .method1(
+        .method1_named(
             c"settimeout",
-            c"settimeout($self, value, /)\n--\n\n0 is accepted: the socket is non-blocking, and stays so.",
+            c"settimeout($self, /, value)\n--\n\n0 is accepted: the socket is non-blocking, and stays so.",
+            || ("TransportSocket.settimeout", "value"),
             |_, value| {
                 if value.eq(0)? {
                     Ok(())
@@ -82,9 +83,10 @@ impl Class for TransportSocket {
             },
         )
         .method0(c"gettimeout", c"gettimeout($self, /)\n--\n\nAlways 0.", |_| Ok(0i32))
-        .method1(
+        .method1_named(
             c"setblocking",
-            c"setblocking($self, flag, /)\n--\n\nFalse is accepted: the socket is non-blocking, and stays so.",
+            c"setblocking($self, /, flag)\n--\n\nFalse is accepted: the socket is non-blocking, and stays so.",
+            || ("TransportSocket.setblocking", "flag"),
             |_, flag| {
                 if flag.is_truthy()? {
                     Err(PyValueError::new_err("setblocking(): transport sockets cannot be blocking"))

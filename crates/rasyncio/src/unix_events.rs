@@ -255,9 +255,9 @@ impl Class for UnixSelectorEventLoop {
               ValueError for an invalid number, RuntimeError for a signal that cannot be caught.",
             add_handler,
         )
-        .method1(
+        .method1_named(
             c"remove_signal_handler",
-            c"remove_signal_handler($self, sig, /)\n--\n\nRestore the signal's default handler; answer whether there was one of the loop's.",
+            c"remove_signal_handler($self, /, sig)\n--\n\nRestore the signal's default handler; answer whether there was one of the loop's.", || ("_UnixSelectorEventLoop.remove_signal_handler", "sig"),
             remove_handler,
         )
         .method1(c"_handle_signal", c"_handle_signal($self, sig, /)\n--\n\nSchedule a signal's handler.", handle_signal)

@@ -13,12 +13,12 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use pyo3::exceptions::PyAttributeError;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyModule, PyType};
 use pyo3::{Borrowed, ffi};
 
-use crate::args::Args;
+use crate::args::{Args, Signature, arg};
 use crate::class::{Native, Object, Ref, raw_new};
 use crate::door;
 use crate::own::{Own, borrowed};
@@ -158,6 +158,26 @@ impl<T: Native> Spec<T> {
             }
         }
         self.add_method(name, doc, ffi::PyMethodDefPointer { PyCFunction: call::<T, F, R> }, ffi::METH_O)
+    }
+
+    /// A method with one argument, which may also be given by name; `named` answers the method's qualified name, for error
+    /// texts, and the argument's.
+    pub fn method1_named<F, N, R>(&mut self, name: &'static CStr, doc: &'static CStr, _named: N, _f: F) -> &mut Self
+    where
+        F: for<'py> Fn(&Ref<'py, T>, &Bound<'py, PyAny>) -> PyResult<R> + Copy,
+        N: Fn() -> (&'static str, &'static str) + Copy,
+        R: Answer,
+    {
+        self.method(name, doc, |this, args| {
+            if let ([value], false) = (args.positional(), args.has_keywords()) {
+                return conjure::<F>()(this, value);
+            }
+            let (method, argument) = conjure::<N>()();
+            match args.parse(&Signature::method(method, [arg(argument)]))? {
+                [Some(value)] => conjure::<F>()(this, value),
+                [None] => Err(PyTypeError::new_err("an argument is missing")),
+            }
+        })
     }
 
     /// A method with any arguments; it parses them by a `Signature`.

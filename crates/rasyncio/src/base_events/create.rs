@@ -98,9 +98,9 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         |this| Ok(Own::new(Future::on(this.base())?.into_any())),
     )
     .method(c"create_task", CREATE_TASK, create_task_method)
-    .method1(
+    .method1_named(
         c"set_task_factory",
-        c"set_task_factory($self, factory, /)\n--\n\nHave tasks made by factory(loop, coro, **kwargs); None for the Task class.",
+        c"set_task_factory($self, /, factory)\n--\n\nHave tasks made by factory(loop, coro, **kwargs); None for the Task class.", || ("BaseEventLoop.set_task_factory", "factory"),
         |this, factory| {
             if !factory.is_none() && !factory.is_callable() {
                 return Err(PyTypeError::new_err("task factory must be a callable or None"));

@@ -214,9 +214,9 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         Have func(*args) called by a concurrent.futures executor (None for the loop's own thread pool).\n\
         Answers a future of its result.";
     spec.method(c"run_in_executor", RUN, run_in_executor)
-        .method1(
+        .method1_named(
             c"set_default_executor",
-            c"set_default_executor($self, executor, /)\n--\n\nThe ThreadPoolExecutor that run_in_executor(None, ...) uses.",
+            c"set_default_executor($self, /, executor)\n--\n\nThe ThreadPoolExecutor that run_in_executor(None, ...) uses.", || ("BaseEventLoop.set_default_executor", "executor"),
             |this, executor| {
                 let py = this.py();
                 let futures = face(py, "base_events")?.getattr(intern!(py, "concurrent"))?.getattr(intern!(py, "futures"))?;

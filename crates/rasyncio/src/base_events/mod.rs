@@ -175,9 +175,9 @@ impl Class for BaseEventLoop {
             |this, v| v.map_or(Ok(()), |v| v.is_truthy().map(|v| this.executor_shut_down.set(v))),
         )
         .method0(c"get_debug", c"get_debug($self, /)\n--\n\nWhether the loop is in debug mode.", |this| Ok(this.debug.get()))
-        .method1(
+        .method1_named(
             c"set_debug",
-            c"set_debug($self, enabled, /)\n--\n\nPut the loop in debug mode: callers' threads are checked, slow callbacks are logged,\ncreation places are remembered.",
+            c"set_debug($self, /, enabled)\n--\n\nPut the loop in debug mode: callers' threads are checked, slow callbacks are logged,\ncreation places are remembered.", || ("BaseEventLoop.set_debug", "enabled"),
             |this, enabled| {
                 let py = this.py();
                 this.debug.set(enabled.is_truthy()?);

@@ -135,15 +135,15 @@ fn call_in_context<'py>(
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
-    const CALL: &CStr = c"call_exception_handler($self, context, /)\n--\n\n\
+    const CALL: &CStr = c"call_exception_handler($self, /, context)\n--\n\n\
         Report an error that nobody can be given. context is a dict with 'message' and, where they exist, 'exception',\n\
         'future', 'task', 'handle', 'protocol', 'transport', 'socket', 'source_traceback', 'asyncgen'.";
     spec.method0(c"get_exception_handler", c"get_exception_handler($self, /)\n--\n\nThe handler set, or None for the default one.", |this| {
         Ok(own(this.exception_handler.get(this.py())))
     })
-    .method1(
+    .method1_named(
         c"set_exception_handler",
-        c"set_exception_handler($self, handler, /)\n--\n\nHave handler(loop, context) called for errors that nobody can be given; None for the default.",
+        c"set_exception_handler($self, /, handler)\n--\n\nHave handler(loop, context) called for errors that nobody can be given; None for the default.", || ("BaseEventLoop.set_exception_handler", "handler"),
         |this, handler| {
             if !handler.is_none() && !handler.is_callable() {
                 return Err(PyTypeError::new_err(format!("A callable object or None is expected, got {}", handler.repr()?)));
@@ -151,10 +151,15 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
             put(&this.exception_handler, Some(handler))
         },
     )
-    .method1(
+    .method1_named(
         c"default_exception_handler",
-        c"default_exception_handler($self, context, /)\n--\n\nLog the error with all that context tells of it.",
+        c"default_exception_handler($self, /, context)\n--\n\nLog the error with all that context tells of it.", || ("BaseEventLoop.default_exception_handler", "context"),
         default_handler,
     )
-    .method1(c"call_exception_handler", CALL, call_handler);
+    .method1_named(
+        c"call_exception_handler",
+        CALL,
+        || ("BaseEventLoop.call_exception_handler", "context"),
+        call_handler,
+    );
 }

@@ -444,10 +444,15 @@ fn format_handle(handle: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
-    const UNTIL: &CStr = c"run_until_complete($self, future, /)\n--\n\n\
+    const UNTIL: &CStr = c"run_until_complete($self, /, future)\n--\n\n\
         Run until the future (or the coroutine, as a task) is done; answer its result or raise its exception.";
     spec.method0(c"run_forever", c"run_forever($self, /)\n--\n\nRun until stop() is called.", run_forever)
-        .method1(c"run_until_complete", UNTIL, run_until_complete)
+        .method1_named(
+            c"run_until_complete",
+            UNTIL,
+            || ("BaseEventLoop.run_until_complete", "future"),
+            run_until_complete,
+        )
         .method0(c"stop", c"stop($self, /)\n--\n\nStop after the turn that is being made; what is scheduled already still runs.", |this| {
             this.stopping.set(true);
             Ok(())

@@ -39,9 +39,12 @@ impl Class for AbstractPolicy {
         spec.method0(c"get_event_loop", c"get_event_loop($self, /)\n--\n\nThe calling thread's loop.", |_| {
             missing::<()>()
         })
-        .method1(c"set_event_loop", c"set_event_loop($self, loop, /)\n--\n\nMake loop the calling thread's.", |_, _| {
-            missing::<()>()
-        })
+        .method1_named(
+            c"set_event_loop",
+            c"set_event_loop($self, /, loop)\n--\n\nMake loop the calling thread's.",
+            || ("BaseDefaultEventLoopPolicy.set_event_loop", "loop"),
+            |_, _| missing::<()>(),
+        )
         .method0(c"new_event_loop", c"new_event_loop($self, /)\n--\n\nA new loop.", |_| missing::<()>());
         if !cfg!(Py_3_14) {
             spec.method0(
@@ -151,9 +154,10 @@ impl Class for DefaultPolicy {
             c"get_event_loop($self, /)\n--\n\nThe calling thread's loop; RuntimeError if there is none.",
             |this| loop_of_thread(this).map(Own::new),
         )
-        .method1(
+        .method1_named(
             c"set_event_loop",
-            c"set_event_loop($self, loop, /)\n--\n\nMake loop (or None) the calling thread's.",
+            c"set_event_loop($self, /, loop)\n--\n\nMake loop (or None) the calling thread's.",
+            || ("BaseDefaultEventLoopPolicy.set_event_loop", "loop"),
             set_loop_of_thread,
         )
         .method0(

@@ -402,14 +402,14 @@ pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
         c"add_writer($self, /, fd, callback, *args)\n--\n\nHave callback(*args) called whenever fd can be written; otherwise as add_reader().",
         |this, args| add_public(this, args, "_add_writer"),
     )
-    .method1(
+    .method1_named(
         c"remove_reader",
-        c"remove_reader($self, fd, /)\n--\n\nEnd what add_reader() began; answer whether there was a reader.",
+        c"remove_reader($self, /, fd)\n--\n\nEnd what add_reader() began; answer whether there was a reader.", || ("BaseSelectorEventLoop.remove_reader", "fd"),
         |this, fd| remove_public(this, fd, "_remove_reader"),
     )
-    .method1(
+    .method1_named(
         c"remove_writer",
-        c"remove_writer($self, fd, /)\n--\n\nEnd what add_writer() began; answer whether there was a writer.",
+        c"remove_writer($self, /, fd)\n--\n\nEnd what add_writer() began; answer whether there was a writer.", || ("BaseSelectorEventLoop.remove_writer", "fd"),
         |this, fd| remove_public(this, fd, "_remove_writer"),
     )
     .method(c"_add_reader", c"_add_reader($self, fd, callback, /, *args)\n--\n\nadd_reader() without the check; answers the handle.", |this, args| {

@@ -146,9 +146,10 @@ impl Class for FlowControl {
             }
             Ok(())
         })
-        .method1(
+        .method1_named(
             c"connection_lost",
-            c"connection_lost($self, exc, /)\n--\n\nThe connection is no more.",
+            c"connection_lost($self, /, exc)\n--\n\nThe connection is no more.",
+            || ("StreamReaderProtocol.connection_lost", "exc"),
             FlowControl::lose,
         )
         .method0(c"_drain", c"_drain($self, /)\n--\n\nWhat a drain has to wait for, or None.", FlowControl::drain)
@@ -357,22 +358,27 @@ impl Class for StreamReaderProtocol {
 
     fn define(spec: &mut Spec<Self>) {
         spec.init(init)
-            .method1(
+            .method1_named(
                 c"connection_made",
-                c"connection_made($self, transport, /)\n--\n\nThe connection is there; a server's callback is called.",
+                c"connection_made($self, /, transport)\n--\n\nThe connection is there; a server's callback is called.",
+                || ("StreamReaderProtocol.connection_made", "transport"),
                 connection_made,
             )
-            .method1(
+            .method1_named(
                 c"connection_lost",
-                c"connection_lost($self, exc, /)\n--\n\nThe connection is no more.",
+                c"connection_lost($self, /, exc)\n--\n\nThe connection is no more.",
+                || ("StreamReaderProtocol.connection_lost", "exc"),
                 connection_lost,
             )
-            .method1(c"data_received", c"data_received($self, data, /)\n--\n\nBytes for the reader.", |this, data| {
-                match StreamReaderProtocol::reader(this) {
+            .method1_named(
+                c"data_received",
+                c"data_received($self, /, data)\n--\n\nBytes for the reader.",
+                || ("StreamReaderProtocol.data_received", "data"),
+                |this, data| match StreamReaderProtocol::reader(this) {
                     Some(reader) => reader.call_method1(intern!(this.py(), "feed_data"), (data,)).map(drop),
                     None => Ok(()),
-                }
-            })
+                },
+            )
             .method0(
                 c"eof_received",
                 c"eof_received($self, /)\n--\n\nNo more bytes for the reader; answer whether writing goes on.",

@@ -618,17 +618,24 @@ impl Class for StreamReader {
                 c"exception($self, /)\n--\n\nThe exception that every read raises, or None.",
                 |this| Ok(this.exception.get(this.py()).map(Own::new)),
             )
-            .method1(
+            .method1_named(
                 c"set_exception",
-                c"set_exception($self, exc, /)\n--\n\nHave every read raise exc.",
+                c"set_exception($self, /, exc)\n--\n\nHave every read raise exc.",
+                || ("StreamReader.set_exception", "exc"),
                 StreamReader::set_exception,
             )
-            .method1(
+            .method1_named(
                 c"set_transport",
-                c"set_transport($self, transport, /)\n--\n\nSay where the data comes from.",
+                c"set_transport($self, /, transport)\n--\n\nSay where the data comes from.",
+                || ("StreamReader.set_transport", "transport"),
                 StreamReader::set_transport,
             )
-            .method1(c"feed_data", c"feed_data($self, data, /)\n--\n\nAdd bytes.", StreamReader::feed)
+            .method1_named(
+                c"feed_data",
+                c"feed_data($self, /, data)\n--\n\nAdd bytes.",
+                || ("StreamReader.feed_data", "data"),
+                StreamReader::feed,
+            )
             .method0(
                 c"feed_eof",
                 c"feed_eof($self, /)\n--\n\nSay that no more bytes will come.",

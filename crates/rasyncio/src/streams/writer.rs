@@ -136,9 +136,10 @@ impl Class for StreamWriter {
                 Ok(text + ">")
             })
             .get(c"transport", c"The transport that is written to.", |this| Ok(Own::new(transport(this))))
-            .method1(
+            .method1_named(
                 c"write",
-                c"write($self, data, /)\n--\n\nSend bytes, or keep them until they can be sent.",
+                c"write($self, /, data)\n--\n\nSend bytes, or keep them until they can be sent.",
+                || ("StreamWriter.write", "data"),
                 |this, data| {
                     let transport = transport(this);
                     match Ref::<SocketTransport>::cast_exact(&transport) {
@@ -147,9 +148,10 @@ impl Class for StreamWriter {
                     }
                 },
             )
-            .method1(
+            .method1_named(
                 c"writelines",
-                c"writelines($self, data, /)\n--\n\nSend all of an iterable of bytes.",
+                c"writelines($self, /, data)\n--\n\nSend all of an iterable of bytes.",
+                || ("StreamWriter.writelines", "data"),
                 |this, data| transport(this).call_method1(intern!(this.py(), "writelines"), (data,)).map(drop),
             )
             .method0(
