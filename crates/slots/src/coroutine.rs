@@ -284,7 +284,7 @@ fn resume<'py>(this: &Ref<'py, Coroutine>, input: Input<'py>) -> PyResult<Sent<'
         Poll::Ready(result) => {
             drop(block);
             finish(this);
-            match result {
+            match result.map_err(|error| send::settled(py, error)) {
                 Ok(value) => Ok(Sent::Return(value.into_bound(py))),
                 Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
                     let raised = PyRuntimeError::new_err("coroutine raised StopIteration");
@@ -330,7 +330,7 @@ impl Class for Coroutine {
                 let text = std::ffi::CString::new(format!("coroutine '{name}' was never awaited"))?;
                 PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1)
             }
-            State::Suspended => match resume(this, Input::Throw(PyGeneratorExit::new_err(()))) {
+            State::Suspended => match resume(this, Input::Throw(send::generator_exit(py))) {
                 Ok(Sent::Return(_)) => Ok(()),
                 Ok(Sent::Yield(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
                 Err(e) if e.is_instance_of::<PyGeneratorExit>(py) => Ok(()),

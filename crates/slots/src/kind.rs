@@ -80,7 +80,11 @@ pub fn recursive_repr(object: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<St
         0 => {
             REPRS.set(REPRS.get() + 1);
             let _leave = Leave(object);
-            f()
+            // CPython 3.12 and 3.13 count the levels of C up to a limit of their own and reckon with less stack for one than a
+            // repr takes here; a program may have raised the other limit.
+            const PLACE: &std::ffi::CStr = c" while getting the repr of an object";
+            let py = object.py();
+            recursion(py, PLACE, || recursion(py, PLACE, f))
         }
         1.. => Ok("...".to_owned()),
         _ => Err(PyErr::fetch(object.py())),

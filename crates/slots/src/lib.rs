@@ -42,6 +42,6 @@ pub use function::divert;
 pub use kind::{VERSION, Version, handling, is_exact_coroutine, raise, recursion, recursive_repr, resource_warning};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
 pub use registry::{Registration, Registry};
-pub use send::{Input, Sent, awaitable_iterator, send, throw, throw_into, thrown};
+pub use send::{Input, Sent, awaitable_iterator, generator_exit, send, settled, throw, throw_into, thrown};
 pub use spec::{Answer, Spec, add_function};
 pub use thread::{ThreadSlot, thread_ident};

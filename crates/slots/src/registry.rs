@@ -7,7 +7,7 @@
 //! `leave` does it earlier. The registry holds plain addresses.
 //!
 //! Invariants:
-//! - An address in the list belongs to an object whose `Registration` says so; the memory is there until that field is
+//! - An address in the list belongs to an object whose `Registration`, a field of its own, says so; the memory is there until that field is
 //!   dropped, which happens before the memory is given back.
 //! - An object whose last reference is gone (it is on its way through `dealloc`) is never handed out.
 
@@ -94,6 +94,8 @@ impl<T: Native> Registry<T> {
     #[inline]
     pub fn enter(&self, object: &Ref<'_, T>, of: impl Fn(&T) -> &Registration) {
         let registration = of(object);
+        let offset = (&raw const *registration).addr().wrapping_sub((&raw const **object).addr());
+        assert!(offset < size_of::<T>(), "a registration is a field of the object that it is for");
         registration.leave();
         let place = Place::Taken(object.any().as_ptr());
         let mut list = self.list.borrow_mut();

@@ -76,6 +76,19 @@ pub fn throw_into<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<
     called(coroutine.call_method1(intern!(py, "throw"), (error.into_value(py),)), py)
 }
 
+/// `error` with its exception made. PyO3 makes the exception of a `new_err` when somebody first looks at it, for which it lets go of
+/// the GIL and attaches again: others run in between, and while the interpreter shuts down attaching panics. An error made here
+/// that Rust looks at, rather than raises, goes through this first.
+pub fn settled(py: Python<'_>, error: PyErr) -> PyErr {
+    error.restore(py);
+    PyErr::fetch(py)
+}
+
+/// A GeneratorExit to throw in; finalizers do that mostly while the interpreter shuts down.
+pub fn generator_exit(py: Python<'_>) -> PyErr {
+    settled(py, PyGeneratorExit::new_err(()))
+}
+
 /// What a call of `send` or `throw` came to: StopIteration is a return.
 fn called<'py>(result: PyResult<Bound<'py, PyAny>>, py: Python<'py>) -> PyResult<Sent<'py>> {
     match result {
@@ -280,7 +293,7 @@ where
         F: for<'py> Fn(&Ref<'py, T>, Input<'py>) -> PyResult<Sent<'py>> + Copy,
     {
         let py = this.py();
-        match resume::<T, F>(this, Input::Throw(PyGeneratorExit::new_err(()))) {
+        match resume::<T, F>(this, Input::Throw(generator_exit(py))) {
             Ok(Sent::Return(_)) => Ok(()),
             Ok(Sent::Yield(_)) => {
                 let name = this.any().get_type().name()?;

@@ -58,6 +58,11 @@ unsafe fn fill(stop: *mut ffi::PyStopIterationObject, value: &Bound<'_, PyAny>) 
         let args = (*stop).args;
         let old = (*stop).value;
         (*stop).value = ffi::Py_NewRef(value.as_ptr());
+        // Somebody may have asked for the tuple's hash, which is kept in it from 3.14 on.
+        #[cfg(Py_3_14)]
+        {
+            (*args.cast::<ffi::PyTupleObject>()).ob_hash = -1;
+        }
         let old_argument = ffi::PyTuple_GET_ITEM(args, 0);
         ffi::PyTuple_SET_ITEM(args, 0, ffi::Py_NewRef(value.as_ptr()));
         if ffi::PyObject_GC_IsTracked(args) == 0 {

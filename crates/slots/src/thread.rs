@@ -1,7 +1,7 @@
 //! [`ThreadSlot`]: one object per thread and slot, found in a few instructions.
 //!
-//! Called by `events` for the running loop. This is the only thread-local state of the project: the alternative, the
-//! thread's state dict, costs 20 ns a look, and `get_running_loop()` is on every path.
+//! Called by `events` for the running loop. This is the only thread-local state of the project but for a number (in `kind`):
+//! the alternative, the thread's state dict, costs 20 ns a look, and `get_running_loop()` is on every path.
 //!
 //! What is still in a slot when its thread ends is given up, not dropped: a thread's destructors run without the GIL.
 

@@ -342,6 +342,10 @@ assert kept.args == ('end',) and kept.value == 'end'
 assert raises(KeyError, Countdown(1).throw, KeyError('thrown')) == \"'thrown'\"
 assert raises(TypeError, Countdown(1).throw, 1) == 'exceptions must be classes or instances deriving from BaseException, not int'
 Countdown(3).close()
+# The exception that carries a result is used again, and nothing of the last use shows: not the hash of its tuple either.
+for number in (5, 6):
+    try: next(Countdown(0, number))
+    except StopIteration as stop: assert hash(stop.args) == hash((number,)); stop.__traceback__ = None
 class Big: pass
 big = Big(); gone = weakref.ref(big)
 try: wait(0, big).send(None)

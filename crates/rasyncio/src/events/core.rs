@@ -25,7 +25,7 @@ use engine::timers::Timers;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::types::{PyDict, PyList, PyString, PyType};
 use slots::{Class, Link, Own, Plain, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
 
 use super::handle::{Handle, TimerHandle};
@@ -298,8 +298,8 @@ impl LoopCore {
         name: &Bound<'_, PyAny>,
         value: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let name: &str = &name.extract::<String>()?;
-        if let Some((_, hook)) = HOOKS.iter().find(|(hook, _)| *hook == name) {
+        let name = name.cast::<PyString>().ok().and_then(|name| name.to_str().ok());
+        if let Some((_, hook)) = HOOKS.iter().find(|(hook, _)| Some(*hook) == name) {
             let bit = 1 << *hook as u32;
             let bits = this.on_instance.get();
             this.on_instance.set(if value.is_some() { bits | bit } else { bits & !bit });

@@ -222,7 +222,7 @@ impl Class for Wait {
                 this.stage.set(Stage::Over);
                 return shell.warn_never_awaited(py);
             }
-            _ => resume(this, Input::Throw(PyGeneratorExit::new_err(()))),
+            _ => resume(this, Input::Throw(slots::generator_exit(py))),
         };
         match outcome {
             Err(error) if !error.is_instance_of::<PyGeneratorExit>(py) => Err(error),

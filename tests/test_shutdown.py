@@ -1,0 +1,62 @@
+"""A program that ends with everything still pending and its loop neither closed nor let go of ends in peace all the same."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = """
+import socket, sys
+import rasyncio as asyncio
+
+async def guarded(awaitable):
+    try:
+        await awaitable
+    finally:
+        pass
+
+async def main():
+    loop = asyncio.get_running_loop()
+    lock, event, queue, condition = asyncio.Lock(), asyncio.Event(), asyncio.Queue(), asyncio.Condition()
+    future, keep = loop.create_future(), []
+    await lock.acquire()
+    left, right = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=left)
+
+    async def notified():
+        async with condition:
+            await condition.wait()
+
+    async def within():
+        async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(100))
+
+    waits = [
+        lock.acquire(), event.wait(), queue.get(), notified(), reader.read(5), asyncio.sleep(100), within(), future,
+        asyncio.wait_for(future, 100), asyncio.wait([future]), asyncio.gather(future), asyncio.shield(future),
+    ]
+    keep += [asyncio.create_task(guarded(awaitable)) for awaitable in waits]
+    keep += [right, writer]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return keep
+
+loop = asyncio.new_event_loop()
+keep = loop.run_until_complete(main())
+"""
+
+ENDINGS = {
+    "the loop in a global": "",
+    "the loop in a cycle": "loop.self = loop",
+    "the tasks in a module": "sys.modules['elsewhere'] = type(sys)('elsewhere'); sys.modules['elsewhere'].keep = keep",
+    "the tasks in builtins": "import builtins; builtins.keep = keep",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_program_with_pending_tasks_ends(ending):
+    program = textwrap.dedent(PROGRAM) + ENDINGS[ending]
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert "panicked" not in ended.stderr and "internal error" not in ended.stderr, ended.stderr[:3000]
