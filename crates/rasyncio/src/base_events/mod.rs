@@ -9,7 +9,8 @@
 //! - `report`: the exception handler.
 //! - `executor`: `run_in_executor`, and shutting executors and async generators down.
 //! - `create`: futures and tasks, the task factory.
-//! - `connect`: connections, servers, names. - `server`: Server.
+//! - `connect`: connections, servers, names.
+//! - `server`: Server.
 //!
 //! States: open -> running -> open -> ... -> closed. A closed loop refuses everything with "Event loop is closed".
 //!

@@ -14,7 +14,10 @@
 //!
 //! Differs from CPython's `_asyncio.Future` in no behaviour; `_callbacks` shows native waiters as callables made on demand.
 //!
-//! - `class`: the Python class. - `iter`: `await future`. - `wait`: await one future after another, for rooms. - `chain`: futures of asyncio and of concurrent.futures.
+//! - `class`: the Python class.
+//! - `iter`: `await future`.
+//! - `wait`: await one future after another, for rooms.
+//! - `chain`: futures of asyncio and of concurrent.futures.
 
 pub mod chain;
 mod class;

@@ -3,7 +3,11 @@
 //! Called by the shells on the face, which ask `_..._now` first and await `_..._wait` only if they must; calls `mixins` for the
 //! queue of waiters and `futures::Wait` to wait.
 //!
-//! - `lock`: Lock. - `event`: Event. - `semaphore`: Semaphore, BoundedSemaphore. - `condition`: Condition. - `barrier`: Barrier.
+//! - `lock`: Lock.
+//! - `event`: Event.
+//! - `semaphore`: Semaphore, BoundedSemaphore.
+//! - `condition`: Condition.
+//! - `barrier`: Barrier.
 //!
 //! All are fair: who waits longest goes first, and nobody passes a waiter that is not cancelled. A waiter that is cancelled
 //! after it was woken hands its turn on.

@@ -5,7 +5,8 @@
 //!
 //! - `watch`: who hears of which descriptor.
 //! - `turn`: the native turn.
-//! - `transport`: stream sockets under protocols. - `sock`: sock_recv and its kin, accepting.
+//! - `transport`: stream sockets under protocols.
+//! - `sock`: sock_recv and its kin, accepting.
 //!
 //! Two modes. With its own poller the loop is native throughout. With a `selectors` object, given by the caller or made
 //! when somebody looks at `_selector`, it registers there with `(reader, writer)` handles as data, as CPython does, and the

@@ -66,6 +66,7 @@ fn connect_one<'py>(
         }
     })
 }
+
 /// Adds an OSError to the list of the attempt.
 fn note(co: &Co, errors: Kept, error: &PyErr) -> PyResult<()> {
     let py = co.py();
@@ -74,6 +75,7 @@ fn note(co: &Co, errors: Kept, error: &PyErr) -> PyResult<()> {
     }
     Ok(())
 }
+
 /// A non-blocking socket for an address info, bound to the first local address that works.
 fn open_socket<'py>(
     py: Python<'py>,
@@ -94,6 +96,7 @@ fn open_socket<'py>(
         }
     }
 }
+
 fn bind_local<'py>(
     socket: &Bound<'py, PyAny>,
     info: &Bound<'py, PyAny>,
@@ -129,6 +132,7 @@ fn bind_local<'py>(
     }
     Err(PyOSError::new_err(format!("no matching local address with family={} found", family.str()?)))
 }
+
 /// What create_connection() raises when no attempt worked.
 fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -> PyErr {
     let failed = || -> PyResult<PyErr> {
@@ -152,6 +156,7 @@ fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -
     };
     failed().unwrap_or_else(|error| error)
 }
+
 const CONNECTION: Signature<15> = Signature::method(
     "BaseEventLoop.create_connection",
     [
@@ -254,6 +259,7 @@ pub(super) fn create_connection<'py>(
         connect_transport(&co, event_loop, socket, factory, has_address).await
     })
 }
+
 /// Resolves and tries the addresses until one is connected.
 async fn connect_any(co: &Co, kept: [Kept; 6], order: usize, as_group: bool) -> PyResult<Own> {
     let [event_loop, address, options, local, delay, errors] = kept;
@@ -299,6 +305,7 @@ async fn connect_any(co: &Co, kept: [Kept; 6], order: usize, as_group: bool) -> 
     }
     Err(all_failed(co.py(), &co.get(errors), as_group))
 }
+
 slots::class! {
     /// A callable that makes one attempt to connect, for the staggered race.
     pub struct Attempt {
@@ -308,6 +315,7 @@ slots::class! {
         local: slots::Slot,
     }
 }
+
 impl Attempt {
     fn make<'py>(
         py: Python<'py>,
@@ -319,6 +327,7 @@ impl Attempt {
         Ok(Ref::create(py, attempt)?.into_any())
     }
 }
+
 impl slots::Class for Attempt {
     const NAME: &'static std::ffi::CStr = c"rasyncio.base_events._Attempt";
     const CALLABLE: bool = false;

@@ -38,6 +38,7 @@ const SERVER: Signature<14> = Signature::method(
         arg("start_serving"),
     ],
 );
+
 pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let given = args.parse(&SERVER)?.map(|value| value.filter(|v| !v.is_none()));
@@ -158,12 +159,14 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
         Ok(co.get(server).into())
     })
 }
+
 #[derive(Clone, Copy)]
 struct Options {
     reuse_address: bool,
     reuse_port: bool,
     keep_alive: bool,
 }
+
 /// Bound sockets for all address infos; none is left open if one fails.
 fn bind_all<'py>(
     event_loop: &Bound<'py, PyAny>,
@@ -197,6 +200,7 @@ fn bind_all<'py>(
         }
     }
 }
+
 fn bind_one<'py>(
     event_loop: &Bound<'py, PyAny>,
     info: &Bound<'py, PyAny>,

@@ -21,22 +21,26 @@ use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyTuple};
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, add_function, arg, opt};
 
-pub use self::client::Attempt;
 use self::client::create_connection;
 use self::listen::create_server;
 use self::resolve::{ensure_resolved, getaddrinfo, getaddrinfo_debug, interleave, ipaddr_info};
 use super::{BaseEventLoop, create_future};
 use crate::face;
 
+pub use self::client::Attempt;
+
 fn socket_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     face(py, "base_events")?.getattr(intern!(py, "socket"))
 }
+
 fn constant(py: Python<'_>, name: &str) -> PyResult<i64> {
     socket_module(py)?.getattr(name)?.extract()
 }
+
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {
     py.None().into_bound(py)
 }
+
 fn set_nodelay(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
     let number = |name: &str| -> PyResult<i64> { socket.getattr(name)?.extract() };
@@ -50,6 +54,7 @@ fn set_nodelay(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     Ok(())
 }
+
 fn check_ssl_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
     // Nobody can have an SSLSocket without the ssl module.
@@ -60,9 +65,11 @@ fn check_ssl_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     Ok(())
 }
+
 fn no_tls() -> PyErr {
     PyNotImplementedError::new_err("rasyncio has no TLS yet")
 }
+
 fn stream_socket_expected(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
     if socket.getattr(intern!(py, "type"))?.extract::<i64>()? == constant(py, "SOCK_STREAM")? {
@@ -70,6 +77,7 @@ fn stream_socket_expected(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     Err(PyValueError::new_err(format!("A Stream Socket was expected, got {}", socket.repr()?)))
 }
+
 /// Closes a socket that was made here and is not needed; an OSError of that is of no interest to anybody.
 fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     match socket.call_method0(intern!(socket.py(), "close")) {
@@ -77,6 +85,7 @@ fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
         _ => Ok(()),
     }
 }
+
 /// The transport and protocol for a connected socket: `_create_connection_transport`. Until the transport has taken it over,
 /// a socket that is `ours` is closed if something fails.
 async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept, ours: bool) -> PyResult<Own> {
@@ -96,6 +105,7 @@ async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kep
     let py = co.py();
     Ok(PyTuple::new(py, [co.get(transport), co.get(protocol)])?.into_any().into())
 }
+
 fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> PyResult<[Bound<'_, PyAny>; 3]> {
     let py = co.py();
     co.get(socket).call_method1(intern!(py, "setblocking"), (false,))?;
@@ -106,6 +116,7 @@ fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> Py
     let transport = event_loop.call_method1(intern!(py, "_make_socket_transport"), arguments)?;
     Ok([transport, protocol, waiter])
 }
+
 fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     const SIGNATURE: Signature<5> = Signature::method(
         "BaseEventLoop.connect_accepted_socket",
@@ -134,42 +145,79 @@ fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -
         |co, [event_loop, factory, socket]| async move { connect_transport(&co, event_loop, socket, factory, false).await },
     )
 }
+
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
-    spec.method(c"_create_connection", c"_create_connection($self, /, *args)\n--\n\nThe body of create_connection().", |this, args| {
-        create_connection(this, args).map(Own::new)
-    })
+    spec.method(
+        c"_create_connection",
+        c"_create_connection($self, /, *args)\n--\n\n\
+        The body of create_connection().",
+        |this, args| create_connection(this, args).map(Own::new),
+    )
     .method(c"_create_server", c"_create_server($self, /, *args)\n--\n\nThe body of create_server().", |this, args| {
         create_server(this, args).map(Own::new)
     })
-    .method(c"_connect_accepted_socket", c"_connect_accepted_socket($self, /, *args)\n--\n\nThe body of connect_accepted_socket().", |this, args| {
-        connect_accepted(this, args).map(Own::new)
-    })
+    .method(
+        c"_connect_accepted_socket",
+        c"_connect_accepted_socket($self, /, *args)\n--\n\n\
+        The body of connect_accepted_socket().",
+        |this, args| connect_accepted(this, args).map(Own::new),
+    )
     .method(c"_resolve", c"_resolve($self, address, /, **kwargs)\n--\n\nAddress infos for an address.", |this, args| {
         ensure_resolved(this, args).map(Own::new)
     })
-    .method(c"_getaddrinfo", c"_getaddrinfo($self, host, port, family, type, proto, flags, /)\n--\n\nThe future behind getaddrinfo().", getaddrinfo)
-    .method(c"_getaddrinfo_debug", c"_getaddrinfo_debug($self, host, port, family, type, proto, flags, /)\n--\n\ngetaddrinfo() with its time logged.", getaddrinfo_debug)
-    .method(c"_getnameinfo", c"_getnameinfo($self, sockaddr, flags, /)\n--\n\nThe future behind getnameinfo().", |this, args| {
-        let py = this.py();
-        let mut all = vec![none(py), socket_module(py)?.getattr(intern!(py, "getnameinfo"))?];
-        all.extend(args.positional().iter().cloned());
-        this.any().call_method1(intern!(py, "run_in_executor"), PyTuple::new(py, all)?).map(Own::new)
-    });
+    .method(
+        c"_getaddrinfo",
+        c"_getaddrinfo($self, host, port, family, type, proto, flags, /)\n--\n\n\
+        The future behind getaddrinfo().",
+        getaddrinfo,
+    )
+    .method(
+        c"_getaddrinfo_debug",
+        c"_getaddrinfo_debug($self, host, port, family, type, proto, flags, /)\n--\n\n\
+        getaddrinfo() with its time logged.",
+        getaddrinfo_debug,
+    )
+    .method(
+        c"_getnameinfo",
+        c"_getnameinfo($self, sockaddr, flags, /)\n--\n\n\
+        The future behind getnameinfo().",
+        |this, args| {
+            let py = this.py();
+            let mut all = vec![none(py), socket_module(py)?.getattr(intern!(py, "getnameinfo"))?];
+            all.extend(args.positional().iter().cloned());
+            this.any().call_method1(intern!(py, "run_in_executor"), PyTuple::new(py, all)?).map(Own::new)
+        },
+    );
 }
+
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_function(module, c"_ipaddr_info", c"_ipaddr_info(host, port, family, type, proto, flowinfo=0, scopeid=0)\n--\n\nThe address info of a numeric host, or None.", |py, args| {
-        const SIGNATURE: Signature<7> = Signature::function(
-            "_ipaddr_info",
-            [arg("host"), arg("port"), arg("family"), arg("type"), arg("proto"), opt("flowinfo"), opt("scopeid")],
-        );
-        Ok(ipaddr_info(py, &args.parse(&SIGNATURE)?)?.map(Own::new))
-    })?;
-    add_function(module, c"_interleave_addrinfos", c"_interleave_addrinfos(addrinfos, first_address_family_count=1)\n--\n\nAddress infos with families taking turns.", |_, args| {
-        const SIGNATURE: Signature<2> =
-            Signature::function("_interleave_addrinfos", [arg("addrinfos"), opt("first_address_family_count")]);
-        let [Some(infos), first] = args.parse(&SIGNATURE)? else { return Err(PyTypeError::new_err("addrinfos is missing")) };
-        interleave(infos, first.map_or(Ok(1), |f| f.extract())?).map(Own::new)
-    })?;
+    add_function(
+        module,
+        c"_ipaddr_info",
+        c"_ipaddr_info(host, port, family, type, proto, flowinfo=0, scopeid=0)\n--\n\n\
+        The address info of a numeric host, or None.",
+        |py, args| {
+            const SIGNATURE: Signature<7> = Signature::function(
+                "_ipaddr_info",
+                [arg("host"), arg("port"), arg("family"), arg("type"), arg("proto"), opt("flowinfo"), opt("scopeid")],
+            );
+            Ok(ipaddr_info(py, &args.parse(&SIGNATURE)?)?.map(Own::new))
+        },
+    )?;
+    add_function(
+        module,
+        c"_interleave_addrinfos",
+        c"_interleave_addrinfos(addrinfos, first_address_family_count=1)\n--\n\n\
+        Address infos with families taking turns.",
+        |_, args| {
+            const SIGNATURE: Signature<2> =
+                Signature::function("_interleave_addrinfos", [arg("addrinfos"), opt("first_address_family_count")]);
+            let [Some(infos), first] = args.parse(&SIGNATURE)? else {
+                return Err(PyTypeError::new_err("addrinfos is missing"));
+            };
+            interleave(infos, first.map_or(Ok(1), |f| f.extract())?).map(Own::new)
+        },
+    )?;
     add_function(module, c"_set_nodelay", c"_set_nodelay(sock)\n--\n\nSend small packets at once.", |_, args| {
         args.positional().first().map_or(Ok(()), set_nodelay)
     })?;

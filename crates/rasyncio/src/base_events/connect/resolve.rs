@@ -90,6 +90,7 @@ pub(super) fn ipaddr_info<'py>(
     }
     Ok(None)
 }
+
 /// Addresses reordered so that families take turns, after `first` of the first family.
 pub(super) fn interleave<'py>(infos: &Bound<'py, PyAny>, first: usize) -> PyResult<Bound<'py, PyAny>> {
     let py = infos.py();
@@ -125,6 +126,7 @@ pub(super) fn interleave<'py>(infos: &Bound<'py, PyAny>, first: usize) -> PyResu
     }
     Ok(ordered.into_any())
 }
+
 /// `_ensure_resolved`: an address as a list of address infos.
 pub(super) fn ensure_resolved<'py>(
     this: &Ref<'py, BaseEventLoop>,
@@ -165,6 +167,7 @@ pub(super) fn ensure_resolved<'py>(
         |co, [looking]| async move { co.wait(looking).await },
     )
 }
+
 /// Calls `_ensure_resolved` by name, as overriding loops expect.
 pub(super) fn resolve<'py>(
     event_loop: &Bound<'py, PyAny>,
@@ -180,6 +183,7 @@ pub(super) fn resolve<'py>(
     keywords.set_item(intern!(py, "loop"), event_loop)?;
     event_loop.getattr(intern!(py, "_ensure_resolved"))?.call((address,), Some(&keywords))
 }
+
 pub(super) async fn look_up(co: &Co, event_loop: Kept, address: Kept, options: Kept) -> PyResult<Kept> {
     let looking = {
         let options = co.get(options);
@@ -192,6 +196,7 @@ pub(super) async fn look_up(co: &Co, event_loop: Kept, address: Kept, options: K
     }
     Ok(co.keep(infos.into_bound(co.py())))
 }
+
 pub(super) fn getaddrinfo<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let py = this.py();
     let function = if this.debug.get() {
@@ -203,6 +208,7 @@ pub(super) fn getaddrinfo<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, '
     all.extend(args.positional().iter().cloned());
     this.any().call_method1(intern!(py, "run_in_executor"), PyTuple::new(py, all)?).map(Own::new)
 }
+
 /// Debug mode's getaddrinfo, in the executor: the time is logged.
 pub(super) fn getaddrinfo_debug<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let py = this.py();

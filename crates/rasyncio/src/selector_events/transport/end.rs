@@ -34,12 +34,14 @@ pub(super) fn close(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
     Ok(())
 }
+
 pub(super) fn schedule_lost<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     match this.core.get(this.py()) {
         Some(core) => LoopCore::schedule(&core, this.any().clone(), error, &LOST),
         None => Ok(()),
     }
 }
+
 pub(super) fn fatal_error(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str) -> PyResult<()> {
     let py = this.py();
     if leaves(py, &error) {
@@ -64,6 +66,7 @@ pub(super) fn fatal_error(this: &Ref<'_, SocketTransport>, error: PyErr, message
     }
     force_close(this, Some(exception))
 }
+
 pub(super) fn force_close<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     if this.conn_lost.get() > 0 {
         return Ok(());
@@ -76,6 +79,7 @@ pub(super) fn force_close<'py>(this: &Ref<'py, SocketTransport>, error: Option<B
     this.conn_lost.set(1);
     schedule_lost(this, error)
 }
+
 pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
     let told = if this.connected.get() {
@@ -104,6 +108,7 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error:
     }
     told.and(closed).and(detached)
 }
+
 /// Releases the descriptor from the poller and closes the socket.
 pub(super) fn close_socket(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();

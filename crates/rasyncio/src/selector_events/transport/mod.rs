@@ -16,13 +16,26 @@
 //! Invariants: the descriptor is owned by the Python socket, which is closed exactly once, after it was released from the
 //! poller. No borrow of the write buffer is open during a Python call.
 //!
-//! - `read`: what came from the kernel goes to the protocol. - `write`: what the user sends goes to the kernel, or waits. - `end`:
-//!   closing, in order or at once.
+//! - `read`: what came from the kernel goes to the protocol.
+//! - `write`: what the user sends goes to the kernel, or waits.
+//! - `end`: closing, in order or at once.
 //!
 //! `__class__` answers the face's class, which derives from `asyncio.Transport`: a native type cannot, its layout differs.
+
 mod end;
 mod read;
 mod write;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::io;
+
+use engine::buffers::WriteBuffer;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PySystemExit, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
+use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{read_ready, start_reading, stop_reading};
@@ -33,19 +46,13 @@ use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::face;
 use crate::streams::StreamReaderProtocol;
-use engine::buffers::WriteBuffer;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PySystemExit, PyTypeError};
-use pyo3::intern;
-use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
-use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
-use std::cell::{Cell, RefCell};
-use std::ffi::CStr;
-use std::io;
+
 /// The most bytes that one read takes.
 const MOST_BYTES: usize = 256 * 1024;
+
 /// How much a stream reader's buffer is offered to the kernel at once.
 const STREAM_ROOM: usize = 64 * 1024;
+
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 enum Style {
     #[default]
@@ -53,6 +60,7 @@ enum Style {
     Buffered,
     Stream,
 }
+
 class! {
     /// A stream socket under a protocol.
     pub struct SocketTransport {
@@ -80,20 +88,25 @@ class! {
         own_attributes: Cell<bool>,
     }
 }
+
 fn transport<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Ref<'py, SocketTransport>> {
     Ref::<SocketTransport>::cast(object).ok_or_else(|| PyTypeError::new_err("a transport was expected"))
 }
+
 fn loop_of(object: &Bound<'_, PyAny>) -> Option<Own> {
     Ref::<SocketTransport>::cast(object)?.core.any().get(object.py()).map(Own::new)
 }
+
 fn context_of(object: &Bound<'_, PyAny>) -> Option<Own> {
     Ref::<SocketTransport>::cast(object)?.context.get(object.py()).map(Own::new)
 }
+
 /// The context to read in. None for a stream reader: what it wakes runs in contexts of its own.
 fn reading_context(object: &Bound<'_, PyAny>) -> Option<Own> {
     let this = Ref::<SocketTransport>::cast(object)?;
     if this.style.get() == Style::Stream { None } else { this.context.get(object.py()).map(Own::new) }
 }
+
 /// The socket can be read.
 static READ: Kind = Kind {
     run: |object, _| read_ready(transport(object)?),
@@ -102,6 +115,7 @@ static READ: Kind = Kind {
     name: "SocketTransportRead",
     qualname: Some("_SelectorSocketTransport._read_ready"),
 };
+
 /// The socket can be written.
 static WRITE: Kind = Kind {
     run: |object, _| write_ready(transport(object)?),
@@ -110,6 +124,7 @@ static WRITE: Kind = Kind {
     name: "SocketTransportWrite",
     qualname: Some("_SelectorSocketTransport._write_ready"),
 };
+
 /// Reading begins, after connection_made.
 static BEGIN: Kind = Kind {
     run: |object, _| start_reading(transport(object)?),
@@ -118,6 +133,7 @@ static BEGIN: Kind = Kind {
     name: "SocketTransportBegin",
     qualname: Some("_SelectorSocketTransport._add_reader"),
 };
+
 /// The connection is no more; the argument is the exception, or None.
 static LOST: Kind = Kind {
     run: |object, argument| {
@@ -129,12 +145,15 @@ static LOST: Kind = Kind {
     name: "SocketTransportLost",
     qualname: Some("_SelectorTransport._call_connection_lost"),
 };
+
 fn leaves(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
+
 fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
 fn log_debug(this: &Ref<'_, SocketTransport>, text: &str) -> PyResult<()> {
     let py = this.py();
     match this.core.get(py) {
@@ -145,6 +164,7 @@ fn log_debug(this: &Ref<'_, SocketTransport>, text: &str) -> PyResult<()> {
         _ => Ok(()),
     }
 }
+
 impl SocketTransport {
     /// A transport for a connected socket; connection_made, reading, and `waiter` are scheduled.
     pub fn create<'py>(
@@ -269,6 +289,7 @@ impl SocketTransport {
         Ok(())
     }
 }
+
 impl Class for SocketTransport {
     const NAME: &'static CStr = c"rasyncio.selector_events._SocketTransport";
     const DOC: &'static CStr = c"A stream socket under a protocol; see asyncio's reference of transports.";
@@ -301,10 +322,18 @@ impl Class for SocketTransport {
             .get(c"__class__", c"", |this| {
                 face(this.py(), "selector_events")?.getattr("_SelectorSocketTransport").map(Own::new)
             })
-            .method1(c"write", c"write($self, data, /)\n--\n\nSend bytes, or keep them until they can be sent.", |this, data| {
-                SocketTransport::write(this, data)
-            })
-            .method1(c"writelines", c"writelines($self, list_of_data, /)\n--\n\nSend all of an iterable of bytes.", writelines)
+            .method1(
+                c"write",
+                c"write($self, data, /)\n--\n\n\
+                Send bytes, or keep them until they can be sent.",
+                |this, data| SocketTransport::write(this, data),
+            )
+            .method1(
+                c"writelines",
+                c"writelines($self, list_of_data, /)\n--\n\n\
+                Send all of an iterable of bytes.",
+                writelines,
+            )
             .method0(
                 c"write_eof",
                 c"write_eof($self, /)\n--\n\nClose the writing half after what is written; reading goes on.",
@@ -315,10 +344,16 @@ impl Class for SocketTransport {
                     shutdown(this)
                 },
             )
-            .method0(c"can_write_eof", c"can_write_eof($self, /)\n--\n\nTrue: a socket can close its writing half.", |_| Ok(true))
+            .method0(
+                c"can_write_eof",
+                c"can_write_eof($self, /)\n--\n\n\
+                True: a socket can close its writing half.",
+                |_| Ok(true),
+            )
             .method0(
                 c"close",
-                c"close($self, /)\n--\n\nClose the connection after what is written; connection_lost(None) is called then.",
+                c"close($self, /)\n--\n\n\
+                    Close the connection after what is written; connection_lost(None) is called then.",
                 close,
             )
             .method0(
@@ -326,7 +361,12 @@ impl Class for SocketTransport {
                 c"abort($self, /)\n--\n\nClose the connection at once; what is written and not sent is lost.",
                 |this| force_close(this, None),
             )
-            .method0(c"is_closing", c"is_closing($self, /)\n--\n\nWhether it is closed or being closed.", |this| Ok(this.closing.get()))
+            .method0(
+                c"is_closing",
+                c"is_closing($self, /)\n--\n\n\
+                Whether it is closed or being closed.",
+                |this| Ok(this.closing.get()),
+            )
             .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether data is being received.", |this| {
                 Ok(!this.closing.get() && !this.paused.get())
             })
@@ -348,13 +388,19 @@ impl Class for SocketTransport {
                 start_reading(this)?;
                 log_debug(this, "%r resumes reading")
             })
-            .method1(c"set_protocol", c"set_protocol($self, protocol, /)\n--\n\nTalk to another protocol from now on.", SocketTransport::set_protocol)
+            .method1(
+                c"set_protocol",
+                c"set_protocol($self, protocol, /)\n--\n\n\
+                Talk to another protocol from now on.",
+                SocketTransport::set_protocol,
+            )
             .method0(c"get_protocol", c"get_protocol($self, /)\n--\n\nThe protocol.", |this| {
                 Ok(this.protocol.get(this.py()).map(Own::new))
             })
             .method(
                 c"get_extra_info",
-                c"get_extra_info($self, /, name, default=None)\n--\n\n'socket', 'peername', 'sockname', or what was given at creation.",
+                c"get_extra_info($self, /, name, default=None)\n--\n\n\
+                    'socket', 'peername', 'sockname', or what was given at creation.",
                 |this, args| {
                     let [Some(name), default] = args.parse(&EXTRA)? else {
                         return Err(PyTypeError::new_err("name is missing"));
@@ -364,41 +410,58 @@ impl Class for SocketTransport {
                     this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
                 },
             )
-            .method0(c"get_write_buffer_size", c"get_write_buffer_size($self, /)\n--\n\nHow many bytes wait to be sent.", |this| {
-                Ok(this.buffered())
-            })
-            .method0(c"get_write_buffer_limits", c"get_write_buffer_limits($self, /)\n--\n\nThe marks (low, high), in bytes.", |this| {
-                let py = this.py();
-                let high = match this.high.get() {
-                    Some(high) => high.into_pyobject(py)?.into_any(),
-                    None => f64::INFINITY.into_pyobject(py)?.into_any(),
-                };
-                Ok(Own::new((this.low.get(), high).into_pyobject(py)?.into_any()))
-            })
+            .method0(
+                c"get_write_buffer_size",
+                c"get_write_buffer_size($self, /)\n--\n\n\
+                How many bytes wait to be sent.",
+                |this| Ok(this.buffered()),
+            )
+            .method0(
+                c"get_write_buffer_limits",
+                c"get_write_buffer_limits($self, /)\n--\n\n\
+                The marks (low, high), in bytes.",
+                |this| {
+                    let py = this.py();
+                    let high = match this.high.get() {
+                        Some(high) => high.into_pyobject(py)?.into_any(),
+                        None => f64::INFINITY.into_pyobject(py)?.into_any(),
+                    };
+                    Ok(Own::new((this.low.get(), high).into_pyobject(py)?.into_any()))
+                },
+            )
             .method(
                 c"set_write_buffer_limits",
-                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nAbove high bytes the protocol is paused, at low or less resumed.",
+                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n\
+                    Above high bytes the protocol is paused, at low or less resumed.",
                 set_limits,
             )
-            .method0(c"_make_empty_waiter", c"_make_empty_waiter($self, /)\n--\n\nA future for the moment when all is sent.", |this| {
-                let py = this.py();
-                if this.empty_waiter.is_set() {
-                    return Err(PyRuntimeError::new_err("Empty waiter is already set"));
-                }
-                let waiter = create_future(&SocketTransport::event_loop(this))?;
-                if this.buffered() == 0 {
-                    waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
-                }
-                this.empty_waiter.set(waiter.clone());
-                Ok(Own::new(waiter))
-            })
+            .method0(
+                c"_make_empty_waiter",
+                c"_make_empty_waiter($self, /)\n--\n\n\
+                A future for the moment when all is sent.",
+                |this| {
+                    let py = this.py();
+                    if this.empty_waiter.is_set() {
+                        return Err(PyRuntimeError::new_err("Empty waiter is already set"));
+                    }
+                    let waiter = create_future(&SocketTransport::event_loop(this))?;
+                    if this.buffered() == 0 {
+                        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+                    }
+                    this.empty_waiter.set(waiter.clone());
+                    Ok(Own::new(waiter))
+                },
+            )
             .method0(c"_reset_empty_waiter", c"_reset_empty_waiter($self, /)\n--\n\nWriting may go on.", |this| {
                 this.empty_waiter.unset();
                 Ok(())
             })
-            .method1(c"_force_close", c"_force_close($self, exc, /)\n--\n\nabort() with an exception for connection_lost().", |this, error| {
-                force_close(this, Some(error.clone()).filter(|e| !e.is_none()))
-            })
+            .method1(
+                c"_force_close",
+                c"_force_close($self, exc, /)\n--\n\n\
+                abort() with an exception for connection_lost().",
+                |this, error| force_close(this, Some(error.clone()).filter(|e| !e.is_none())),
+            )
             .get(c"_loop", c"", |this| Ok(this.core.any().get(this.py()).map(Own::new)))
             .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
             .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))
@@ -413,6 +476,7 @@ impl Class for SocketTransport {
             .get(c"_start_tls_compatible", c"", |_| Ok(true));
     }
 }
+
 /// Calls the protocol; what it raises goes to the exception handler with `message`, as asyncio's flow control does.
 fn call_protocol(this: &Ref<'_, SocketTransport>, method: &str) -> PyResult<()> {
     let py = this.py();
@@ -430,6 +494,7 @@ fn call_protocol(this: &Ref<'_, SocketTransport>, method: &str) -> PyResult<()> 
         }
     }
 }
+
 fn repr(this: &Ref<'_, SocketTransport>) -> PyResult<String> {
     let py = this.py();
     let mut text = "<_SelectorSocketTransport".to_owned();

@@ -37,6 +37,7 @@ pub(super) fn start_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         None => Ok(()),
     }
 }
+
 pub(super) fn stop_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.reading.replace(false) {
         if let Some(core) = this.core.get(this.py()) {
@@ -45,6 +46,7 @@ pub(super) fn stop_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
     Ok(())
 }
+
 pub(super) fn read_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.conn_lost.get() > 0 || this.closing.get() || this.paused.get() {
         return Ok(());
@@ -55,16 +57,19 @@ pub(super) fn read_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Style::Buffered => read_buffered(this),
     }
 }
+
 fn read_failed(this: &Ref<'_, SocketTransport>, error: io::Error) -> PyResult<()> {
     if would_block(&error) {
         return Ok(());
     }
     fatal_error(this, exceptions::os_error(error), "Fatal read error on socket transport")
 }
+
 /// What a protocol's method raised while it got data.
 fn protocol_failed(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str) -> PyResult<()> {
     if leaves(this.py(), &error) { Err(error) } else { fatal_error(this, error, message) }
 }
+
 fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let protocol = this.protocol.get_or_none(py);
@@ -81,6 +86,7 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Err(error) => read_failed(this, error),
     }
 }
+
 fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let event_loop = SocketTransport::event_loop(this);
@@ -105,6 +111,7 @@ fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Err(error) => read_failed(this, error),
     }
 }
+
 fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let protocol = this.protocol.get_or_none(py);
@@ -136,6 +143,7 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),
     }
 }
+
 fn read_eof(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     log_debug(this, "%r received EOF")?;

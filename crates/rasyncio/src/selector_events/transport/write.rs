@@ -32,6 +32,7 @@ pub(super) fn bytes_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyB
     let bytes = py.get_type::<PyBytes>().call1((data,))?;
     Ok(bytes.cast_into()?)
 }
+
 /// A write to a connection that is lost: nothing but a warning, when there are many.
 pub(super) fn write_lost(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
@@ -43,6 +44,7 @@ pub(super) fn write_lost(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     this.conn_lost.set(this.conn_lost.get() + 1);
     Ok(())
 }
+
 pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyResult<()> {
     if bytes.is_empty() {
         return Ok(());
@@ -65,6 +67,7 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
     watch_writing(this)?;
     maybe_pause_protocol(this)
 }
+
 pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if !this.writing.replace(true) {
         if let Some(core) = this.core.get(this.py()) {
@@ -73,6 +76,7 @@ pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
     Ok(())
 }
+
 pub(super) fn stop_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.writing.replace(false) {
         if let Some(core) = this.core.get(this.py()) {
@@ -81,6 +85,7 @@ pub(super) fn stop_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
     Ok(())
 }
+
 pub(super) fn maybe_pause_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let Some(high) = this.high.get() else { return Ok(()) };
     if this.buffered() <= high || this.protocol_paused.replace(true) {
@@ -88,6 +93,7 @@ pub(super) fn maybe_pause_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<
     }
     call_protocol(this, "pause_writing")
 }
+
 pub(super) fn maybe_resume_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if !this.protocol_paused.get() || this.buffered() > this.low.get() {
         return Ok(());
@@ -95,6 +101,7 @@ pub(super) fn maybe_resume_protocol(this: &Ref<'_, SocketTransport>) -> PyResult
     this.protocol_paused.set(false);
     call_protocol(this, "resume_writing")
 }
+
 pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     if this.conn_lost.get() > 0 || this.buffered() == 0 {
@@ -140,14 +147,17 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
     Ok(())
 }
+
 pub(super) fn shutdown(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     socket::shutdown_write(this.fd.get()).map_err(exceptions::os_error)
 }
+
 pub(super) fn drop_buffer(this: &Ref<'_, SocketTransport>) {
     if let Some(buffer) = this.buffer.borrow_mut().as_mut() {
         buffer.clear();
     }
 }
+
 pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py, PyAny>) -> PyResult<()> {
     if this.eof.get() {
         return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()"));
@@ -202,6 +212,7 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
     watch_writing(this)?;
     maybe_pause_protocol(this)
 }
+
 pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -> PyResult<()> {
     const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
     let [high, low] = args.parse(&LIMITS)?;
