@@ -326,7 +326,7 @@ impl Class for SocketTransport {
                 c"write",
                 c"write($self, data, /)\n--\n\n\
                 Send bytes, or keep them until they can be sent.",
-                |this, data| SocketTransport::write(this, data),
+                SocketTransport::write,
             )
             .method1(
                 c"writelines",
