@@ -4,8 +4,7 @@
 //! Called by `futures`, `tasks` and every room that schedules; `base_events` derives the loop from it. Calls `engine` for
 //! the ring and the heap, and nothing above.
 //!
-//! An [`Entry`] is what a turn runs: a `Handle`, or a native object with a [`Kind`] that says how it is run. A task's own
-//! step and its wake-up by a future are entries without a Handle.
+//! What is queued are entries (see `entry`): Handles, and native objects that need none.
 //!
 //! Two modes for each queue. A loop starts with the native ring and heap. The first time somebody looks at `_ready` or
 //! `_scheduled` (test suites and virtual-time loops do), that queue moves into a real `deque` or `list`, entries turned
@@ -28,118 +27,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
 use slots::{Class, Link, Own, Plain, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
 
+use super::entry::{Entry, Kind, NativeCallback};
 use super::handle::{Handle, TimerHandle};
 use crate::tasks::Task;
-
-/// How a native entry is run and what it looks like to Python.
-pub struct Kind {
-    /// Runs it, its context entered. SystemExit and KeyboardInterrupt leave the loop; other errors are reported.
-    pub run: fn(&Bound<'_, PyAny>, Option<&Bound<'_, PyAny>>) -> PyResult<()>,
-    /// The loop that it belongs to, whose exception handler hears of its errors.
-    pub event_loop: fn(&Bound<'_, PyAny>) -> Option<Own>,
-    /// The context that it runs in.
-    pub context: fn(&Bound<'_, PyAny>) -> Option<Own>,
-    /// What its callable is called: the class's name in a repr, and `__qualname__` if it has one.
-    pub name: &'static str,
-    /// See `name`.
-    pub qualname: Option<&'static str>,
-}
-
-/// Something that a turn runs.
-pub struct Entry {
-    /// The Handle, the task, ...
-    pub object: Own,
-    /// What `Kind::run` gets beside the object.
-    pub argument: Option<Own>,
-    /// None for a Handle.
-    pub kind: Option<&'static Kind>,
-}
-
-impl Entry {
-    /// An entry for a Handle.
-    #[inline]
-    pub fn handle(handle: Ref<'_, Handle>) -> Entry {
-        Entry { object: handle.into_any().into(), argument: None, kind: None }
-    }
-
-    /// Runs the entry.
-    #[inline]
-    pub fn run(&self, py: Python<'_>) -> PyResult<()> {
-        let object = self.object.bind(py);
-        match self.kind {
-            Some(kind) => {
-                let argument = self.argument.as_ref().map(|a| a.bind(py));
-                let result = match (kind.context)(object) {
-                    Some(context) => {
-                        slots::enter_context(context.bind(py), || (kind.run)(object, argument)).and_then(|r| r)
-                    }
-                    None => (kind.run)(object, argument),
-                };
-                match result {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.failed(py, error),
-                }
-            }
-            None => match Ref::<Handle>::cast_exact(object) {
-                Some(handle) => Handle::run(handle),
-                None => match Ref::<TimerHandle>::cast_exact(object) {
-                    Some(handle) => Handle::run(handle.base()),
-                    None => object.call_method0(intern!(py, "_run")).map(drop),
-                },
-            },
-        }
-    }
-
-    /// Reports an error as a Handle would have.
-    #[cold]
-    fn failed(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        let (object, Some(kind)) = (self.object.bind(py), self.kind) else { return Err(error) };
-        let Some(event_loop) = (kind.event_loop)(object) else { return Err(error) };
-        let callback = NativeCallback::make(py, object.clone(), kind)?;
-        let handle = Handle::create(py, callback, &[], event_loop.into_bound(py), slots::copy_current(py)?)?;
-        Handle::failed(&handle, error)
-    }
-
-    /// Whether it is a Handle that was cancelled.
-    pub fn is_cancelled(&self, py: Python<'_>) -> PyResult<bool> {
-        if self.kind.is_some() {
-            return Ok(false);
-        }
-        let object = self.object.bind(py);
-        match Ref::<Handle>::cast(object) {
-            Some(handle) => Ok(handle.cancelled.get()),
-            None => object.getattr(intern!(py, "_cancelled"))?.is_truthy(),
-        }
-    }
-
-    /// The Handle that stands for the entry.
-    pub fn into_handle<'py>(self, py: Python<'py>, core: &Ref<'py, LoopCore>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(kind) = self.kind else { return Ok(self.object.into_bound(py)) };
-        let object = self.object.into_bound(py);
-        let context = (kind.context)(&object).map(|c| c.into_bound(py));
-        let callback = NativeCallback::make(py, object, kind)?;
-        let context = match context {
-            Some(context) => context,
-            None => slots::copy_current(py)?,
-        };
-        let event_loop = core.any().clone();
-        Ok(match self.argument {
-            Some(argument) => {
-                Handle::create(py, callback, std::slice::from_ref(argument.bind(py)), event_loop, context)?
-            }
-            None => Handle::create(py, callback, &[], event_loop, context)?,
-        }
-        .into_any())
-    }
-}
-
-impl Visit for Entry {
-    fn visit(&self, visitor: &Visitor) {
-        self.object.visit(visitor);
-        self.argument.visit(visitor);
-    }
-    fn clear(&self) {}
-}
 
 /// The ready ring as a field.
 #[derive(Default)]
@@ -586,55 +476,6 @@ impl Class for LoopCore {
                 |this| Ok(this.clock_resolution.get()),
                 |this, value| value.map_or(Ok(()), |v| v.extract::<f64>().map(|v| this.clock_resolution.set(v))),
             );
-    }
-}
-
-class! {
-    /// A callable that runs a native object, made where Python wants to see one.
-    pub struct NativeCallback { object: Slot, kind: Cell<Option<&'static Kind>> }
-}
-
-impl NativeCallback {
-    /// The callable for `object`.
-    pub fn make<'py>(py: Python<'py>, object: Bound<'py, PyAny>, kind: &'static Kind) -> PyResult<Bound<'py, PyAny>> {
-        Ok(Ref::create(py, NativeCallback { object: Slot::of(object), kind: Cell::new(Some(kind)) })?.into_any())
-    }
-}
-
-impl Class for NativeCallback {
-    const NAME: &'static std::ffi::CStr = c"rasyncio.events._NativeCallback";
-    const FREE_LIST: usize = 64;
-    const CALLABLE: bool = false;
-    const SUBCLASSABLE: bool = false;
-
-    fn define(spec: &mut Spec<Self>) {
-        spec.call(|this, args| {
-            let (Some(object), Some(kind)) = (this.object.get(this.py()), this.kind.get()) else { return Ok(()) };
-            (kind.run)(&object, args.positional().first())
-        })
-        .get(c"__self__", c"The object that is run.", |this| Ok(this.object.get(this.py()).map(Own::new)))
-        .get(c"__qualname__", c"", |this| match this.kind.get().and_then(|k| k.qualname) {
-            Some(name) => Ok(name),
-            None => Err(pyo3::exceptions::PyAttributeError::new_err("__qualname__")),
-        })
-        .compare(|this, other, op| {
-            let Some(other) = Ref::<NativeCallback>::cast(other) else { return Ok(None) };
-            let object = this.object.get_or_none(this.py());
-            let same_kind = match (this.kind.get(), other.kind.get()) {
-                (Some(a), Some(b)) => std::ptr::eq(a, b),
-                _ => false,
-            };
-            Ok(match op {
-                pyo3::basic::CompareOp::Eq => Some(same_kind && other.object.is(&object)),
-                pyo3::basic::CompareOp::Ne => Some(!(same_kind && other.object.is(&object))),
-                _ => None,
-            })
-        })
-        .hash(|this| Ok(this.object.get_or_none(this.py()).as_ptr() as isize >> 4))
-        .repr(|this| {
-            let name = this.kind.get().map_or("NativeCallback", |k| k.name);
-            Ok(format!("<{name} object at {:p}>", this.any().as_ptr()))
-        });
     }
 }
 

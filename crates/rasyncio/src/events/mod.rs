@@ -2,7 +2,8 @@
 //!
 //! Called by every room; calls `format_helpers` for reprs.
 //!
-//! - `core`: `LoopCore`, entries, hooks.
+//! - `core`: `LoopCore`: the queues, and the hooks that say whether somebody overrides something.
+//! - `entry`: what a turn runs.
 //! - `handle`: `Handle`, `TimerHandle`.
 //! - `policy`: which loop a thread gets that has none running.
 //! - `running`: the running loop of the thread, also told to the stdlib's asyncio when that is loaded.
@@ -10,6 +11,7 @@
 //! Invariant: the running loop is a property of the thread. After a fork the child has none.
 
 pub mod core;
+mod entry;
 pub mod handle;
 pub mod policy;
 pub mod running;
@@ -17,7 +19,8 @@ pub mod running;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
-pub use self::core::{Entry, Hook, Kind, LoopCore, NativeCallback};
+pub use self::core::{Hook, LoopCore};
+pub use self::entry::{Entry, Kind, NativeCallback};
 pub use self::handle::{Handle, TimerHandle};
 pub use self::running::{get_event_loop, get_running_loop, running_loop};
 
