@@ -19,7 +19,7 @@ ROOMS = set(
     unix_events proactor_events windows_events windows_utils exceptions constants log format_helpers graph tools""".split()
 )
 SHELL_LINES = 5
-LONG_FILE = 800
+LONG_FILE = 600
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 FOLDERS = ("crates", "python", "tests", "conformance", "benches", "examples", "tools", "docs", ".ci")
@@ -195,7 +195,7 @@ def names_say_something():
 
 
 def files_are_short():
-    """no source file is longer than 800 lines"""
+    """no source file is longer than 600 lines"""
     for name in FILES:
         if name.endswith((".rs", ".py")) and (lines := read(name).count("\n")) > LONG_FILE:
             yield name, f"has {lines} lines: make it a folder of files with one subject each"
