@@ -58,21 +58,43 @@ pub struct Signature<const N: usize> {
     name: &'static str,
     params: [Param; N],
     takes_self: bool,
+    /// How many parameters may come by position.
+    most: usize,
+    /// How many of these must be given, by position or by name; None if one that comes by name only must be too.
+    least: Option<usize>,
 }
 
 impl<const N: usize> Signature<N> {
     /// A module function's signature; `name` is what error texts call it.
     pub const fn function(name: &'static str, params: [Param; N]) -> Self {
-        Signature { name, params, takes_self: false }
+        Signature::new(name, params, false)
     }
 
     /// A method's signature; `name` is the qualified name, `self` is counted in error texts.
     pub const fn method(name: &'static str, params: [Param; N]) -> Self {
-        Signature { name, params, takes_self: true }
+        Signature::new(name, params, true)
     }
 
-    fn positional(&self) -> usize {
-        self.params.iter().filter(|p| p.kind != Kind::Keyword).count()
+    const fn new(name: &'static str, params: [Param; N], takes_self: bool) -> Self {
+        let (mut most, mut least, mut at) = (0, Some(0), 0);
+        while at < N {
+            if !matches!(params[at].kind, Kind::Keyword) {
+                most += 1;
+                if params[at].required {
+                    least = Some(most);
+                }
+            } else if params[at].required {
+                least = None;
+            }
+            at += 1;
+        }
+        Signature { name, params, takes_self, most, least }
+    }
+
+    /// Whether nothing but `count` arguments by position is a good call, or would be with fewer of them.
+    #[inline]
+    fn is_enough(&self, count: usize) -> bool {
+        matches!(self.least, Some(least) if count >= least)
     }
 }
 
@@ -138,31 +160,33 @@ impl<'a, 'py> Args<'a, 'py> {
     /// The values for `signature`, or the TypeError that CPython would raise.
     #[inline]
     pub fn parse<const N: usize>(&self, signature: &Signature<N>) -> PyResult<Parsed<'a, 'py, N>> {
-        let positional = signature.positional();
-        if self.positional.len() > positional {
+        if self.positional.len() > signature.most {
             return Err(self.too_many(signature));
         }
         let mut values = [None; N];
         for (place, value) in values.iter_mut().zip(self.positional) {
             *place = Some(value);
         }
-        self.fill(signature, &mut values, None)?;
+        if self.has_keywords() || !signature.is_enough(self.positional.len()) {
+            self.fill(signature, &mut values, None)?;
+        }
         Ok(values)
     }
 
     /// As [`Args::parse`] for a function with `*args`: what is beyond the positional parameters comes as a slice.
-    #[inline]
+    #[inline(always)]
     pub fn parse_rest<const N: usize>(
         &self,
         signature: &Signature<N>,
     ) -> PyResult<(Parsed<'a, 'py, N>, &'a [Bound<'py, PyAny>])> {
-        let count = signature.positional().min(self.positional.len());
-        let (own, rest) = self.positional.split_at(count);
+        let (own, rest) = self.positional.split_at(signature.most.min(self.positional.len()));
         let mut values = [None; N];
         for (place, value) in values.iter_mut().zip(own) {
             *place = Some(value);
         }
-        self.fill(signature, &mut values, None)?;
+        if self.has_keywords() || !signature.is_enough(own.len()) {
+            self.fill(signature, &mut values, None)?;
+        }
         Ok((values, rest))
     }
 
@@ -171,7 +195,7 @@ impl<'a, 'py> Args<'a, 'py> {
         &self,
         signature: &Signature<N>,
     ) -> PyResult<(Parsed<'a, 'py, N>, Bound<'py, PyDict>)> {
-        if self.positional.len() > signature.positional() {
+        if self.positional.len() > signature.most {
             return Err(self.too_many(signature));
         }
         let mut values = [None; N];
@@ -183,6 +207,8 @@ impl<'a, 'py> Args<'a, 'py> {
         Ok((values, extra))
     }
 
+    /// Puts the keyword arguments in their places, and sees to what is missing.
+    #[inline(never)]
     fn fill<const N: usize>(
         &self,
         signature: &Signature<N>,
@@ -225,7 +251,7 @@ impl<'a, 'py> Args<'a, 'py> {
     #[cold]
     fn too_many<const N: usize>(&self, signature: &Signature<N>) -> PyErr {
         let own = usize::from(signature.takes_self);
-        let most = signature.positional() + own;
+        let most = signature.most + own;
         let required = signature.params.iter().filter(|p| p.kind != Kind::Keyword && p.required).count() + own;
         let given = self.positional.len() + own;
         let takes = if required < most { format!("from {required} to {most}") } else { most.to_string() };

@@ -5,13 +5,59 @@
 //! The door does three things. It tells PyO3 that the thread is attached, so that a `PyErr` dropped inside is dropped at
 //! once. It turns an `Err` into a raised exception. And it stops panics: unwinding into C is undefined behaviour and an
 //! abort kills the user's process for our mistake, so a panic becomes a SystemError with the panic's text.
+//!
+//! Telling PyO3 is three looks at thread-local state, more than the rest of a short call, and all that depends on it is when a
+//! dropped `PyErr` lets go of its exception: at once, or when PyO3 is next told. So a thread that runs a loop tells it once
+//! ([`stay`]) and claims to have done so, each turn anew, since of two threads with loops either may have the claim. Every
+//! other call tells it at its end.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+
+/// The state of the thread that has told PyO3.
+struct Claim(Cell<*mut ffi::PyThreadState>);
+
+// SAFETY: every access is made under the GIL; the module refuses free-threaded interpreters and sub-interpreters.
+unsafe impl Sync for Claim {}
+
+static CLAIM: Claim = Claim(Cell::new(std::ptr::null_mut()));
+
+/// A thread's stay behind the door.
+pub struct Stay(*mut ffi::PyThreadState);
+
+impl Stay {
+    /// Spares the calls of this thread the telling, until the stay ends or another thread claims the same.
+    #[inline]
+    pub fn claim(&self) {
+        CLAIM.0.set(self.0);
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if CLAIM.0.get() == self.0 {
+            CLAIM.0.set(std::ptr::null_mut());
+        }
+    }
+}
+
+/// Runs `f`, which will call and be called much, on a thread of which PyO3 knows that it is attached.
+pub fn stay<R>(_py: Python<'_>, f: impl FnOnce(&Stay) -> R) -> R {
+    // SAFETY: the token proves that the thread holds the GIL, so it has a state, and the interpreter is there to attach to.
+    unsafe { Python::attach_unchecked(|_| f(&Stay(ffi::PyThreadState_Get()))) }
+}
+
+/// Tells PyO3 that the thread is attached; what was dropped before is let go of.
+#[cold]
+fn tell() {
+    // SAFETY: called at the end of `enter`, whose caller holds the GIL.
+    unsafe { Python::attach_unchecked(|_| ()) }
+}
 
 /// Runs `f`; answers `failed` with the exception set if it fails or panics.
 ///
@@ -19,19 +65,28 @@ use pyo3::prelude::*;
 /// The thread holds the GIL.
 #[inline]
 pub(crate) unsafe fn enter<R>(failed: R, f: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
-    // SAFETY: the caller holds the GIL, so the interpreter is there to attach to.
+    // SAFETY: the caller holds the GIL, of which the token is the proof; the thread has a state.
     unsafe {
-        Python::attach_unchecked(|py| match catch_unwind(AssertUnwindSafe(|| f(py))) {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                error.restore(py);
-                failed
-            }
-            Err(payload) => {
-                panicked(payload).restore(py);
-                failed
-            }
-        })
+        let answer = guarded(Python::assume_attached(), failed, f);
+        if ffi::PyThreadState_Get() != CLAIM.0.get() {
+            tell();
+        }
+        answer
+    }
+}
+
+#[inline(always)]
+fn guarded<R>(py: Python<'_>, failed: R, f: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    match catch_unwind(AssertUnwindSafe(|| f(py))) {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            error.restore(py);
+            failed
+        }
+        Err(payload) => {
+            panicked(payload).restore(py);
+            failed
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_op
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
+pub use door::stay;
 pub use function::divert;
 pub use kind::{VERSION, Version, handling, is_exact_coroutine, raise, recursion, recursive_repr, resource_warning};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};

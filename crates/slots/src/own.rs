@@ -97,6 +97,11 @@ impl From<Bound<'_, PyAny>> for Own {
 pub struct Slot(Cell<Option<Own>>);
 
 impl Slot {
+    /// A slot that holds nothing.
+    pub const fn empty() -> Slot {
+        Slot(Cell::new(None))
+    }
+
     /// A slot that holds `object`.
     #[inline]
     pub fn of(object: Bound<'_, PyAny>) -> Slot {

@@ -14,7 +14,7 @@ use crate::own::Slot;
 const COUNT: usize = 4;
 
 thread_local! {
-    static SLOTS: ManuallyDrop<[Slot; COUNT]> = ManuallyDrop::new(Default::default());
+    static SLOTS: ManuallyDrop<[Slot; COUNT]> = const { ManuallyDrop::new([const { Slot::empty() }; COUNT]) };
 }
 
 /// A place for one object on each thread.

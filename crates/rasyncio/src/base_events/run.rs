@@ -344,14 +344,15 @@ fn track_origins(this: &Ref<'_, BaseEventLoop>, enabled: bool) -> PyResult<()> {
 fn run_forever(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.any().call_method0(intern!(py, "_run_forever_setup"))?;
-    let result = (|| {
+    let result = slots::stay(py, |stay| {
         loop {
+            stay.claim();
             run_once(this)?;
             if this.stopping.get() {
                 return Ok(());
             }
         }
-    })();
+    });
     let cleaned = this.any().call_method0(intern!(py, "_run_forever_cleanup"));
     result.and(cleaned.map(drop))
 }
