@@ -101,11 +101,14 @@ conformance: build ## run CPython's own asyncio tests on rasyncio, with a table 
 bench: $(BENCH_BUILT) ## compare the speed with asyncio, uvloop and other loops (ONLY="sleep0 ...", ARGS="--quick")
 	@$(BENCH_PY) benches/run.py $(ONLY) $(ARGS)
 
-# Measured code is the release profile's, installed as a wheel, in an environment of its own.
-$(BENCH_BUILT): $(RUST_SOURCES) $(shell find python -name '*.py' 2>/dev/null) benches/requirements.txt | environment
+.PHONY: wheel
+wheel: environment ## build the wheel that people install, for PYTHON, into build/wheels (ARGS=--plain: without a profile)
+	@$(PY) tools/build_wheel.py $(ARGS)
+
+# What is measured is the wheel that people install, in an environment of its own.
+$(BENCH_BUILT): $(RUST_SOURCES) $(shell find python -name '*.py' 2>/dev/null) tools/train.py tools/build_wheel.py benches/requirements.txt | environment
 	@$(BENCH_PYTHON) tools/environment.py --tolerate $(BENCH_VENV) benches/requirements.txt
-	@rm -rf build/wheels
-	@$(VENV)/bin/maturin build --profile release --locked --interpreter $(BENCH_PY) --out build/wheels
+	@$(PY) tools/build_wheel.py --interpreter $(BENCH_PY)
 	@$(BENCH_PY) -m pip install --quiet --no-deps --force-reinstall build/wheels/*.whl
 	@touch $@
 

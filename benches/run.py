@@ -152,6 +152,14 @@ def rounds_of(row, options):
     return options.process_rounds if row.name in PROCESSES else options.rounds
 
 
+def build():
+    """How the measured wheel was built (tools/build_wheel.py)."""
+    try:
+        return (ROOT / "build" / "wheels" / "build.txt").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
 def processor():
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -203,6 +211,7 @@ def main():
         "rounds": options.rounds,
         "process_rounds": options.process_rounds,
         "versions": versions,
+        "build": build(),
         "results": results,
         "failures": failures,
     }
