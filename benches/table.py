@@ -101,9 +101,10 @@ def aligned(rows):
 def context(report):
     versions = ", ".join(f"{loop} {version}" for loop, version in report["versions"].items() if version)
     return (
-        f"CPython {report['python']}; {versions} ({report.get('build', 'unknown')} build); {report['machine']}; {report['date']}; {report['rounds']} interleaved "
-        f"rounds ({report['process_rounds']} for whole processes), medians, {report['clock']} time; lower is better; a "
-        "ratio is the yardstick's median by ours, and the yardstick is uvloop unless the target names another"
+        f"CPython {report['python']}; {versions} ({report.get('build', 'unknown')} build); {report['machine']}; "
+        f"{report['date']}; {report['rounds']} interleaved rounds ({report['process_rounds']} for whole "
+        f"processes), medians, {report['clock']} time; lower is better; a ratio is the yardstick's median by "
+        "ours, and the yardstick is uvloop unless the target names another"
     )
 
 

@@ -1,7 +1,11 @@
 """Long chains of futures, tasks and callbacks: completed, cancelled and freed without a deep stack."""
 
 import gc
+import subprocess
+import sys
+import textwrap
 
+import pytest
 import rasyncio as asyncio
 
 LENGTH = 100_000
@@ -87,3 +91,48 @@ def test_nested_gathers_are_freed():
         return value
 
     assert asyncio.run(main()) == 0
+
+
+CHAIN = """
+import sys, threading
+import {package} as asyncio
+
+async def main(length):
+    wait = asyncio.sleep(0, "value")
+    for _ in range(length):
+        wait = asyncio.wait_for(wait, 60)
+    try:
+        return await wait
+    except RecursionError:
+        return "too deep"
+
+def run():
+    print(asyncio.run(main({length})))
+
+sys.setrecursionlimit({limit})
+threading.stack_size({stack})
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+# Before 3.12 wait_for() gives each awaitable a task of its own.
+DEEP = "too deep" if sys.version_info >= (3, 12) else "value"
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "stack", "expected"),
+    [
+        (100, 1000, 8 << 20, {"value"}),
+        (3000, 1000, 8 << 20, {DEEP}),
+        (100_000, 1000, 8 << 20, {DEEP}),
+        # What stands on the heap in Python stands on the stack here: the end of that is an error, and no crash.
+        (2000, 100_000, 512 << 10, {"value", "too deep"}),
+        (50_000, 1_000_000, 8 << 20, {"value", "too deep"}),
+    ],
+)
+def test_a_chain_of_awaits_ends_with_an_error(length, limit, stack, expected):
+    program = textwrap.dedent(CHAIN.format(package="rasyncio", length=length, limit=limit, stack=stack))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.strip() in expected

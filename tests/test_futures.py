@@ -135,3 +135,21 @@ def test_an_exception_class_that_finishes_the_future():
         assert await future == 5
 
     asyncio.run(main())
+
+
+def test_an_exception_that_finishes_its_future_itself(loop):
+    future, calls = loop.create_future(), []
+    future.add_done_callback(calls.append)
+
+    class Meddling(Exception):
+        @property
+        def __traceback__(self):
+            if not future.done():
+                future.set_result("first")
+            return None
+
+    with pytest.raises(asyncio.InvalidStateError):
+        future.set_exception(Meddling())
+    assert future.result() == "first" and future.exception() is None
+    loop.run_until_complete(asyncio.sleep(0, loop))
+    assert calls == [future]

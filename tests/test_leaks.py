@@ -3,6 +3,9 @@
 import gc
 import os
 import sys
+import threading
+import warnings
+import weakref
 
 import pytest
 import rasyncio as asyncio
@@ -180,3 +183,22 @@ def test_nothing_needs_the_collector(primitive):
             gc.enable()
 
     assert asyncio.run(main()) < (200 if primitive not in (failing_tasks, gathers) else 20_000)
+
+
+def test_a_loop_that_was_called_from_a_thread_and_never_ran_is_collected():
+    loop = asyncio.new_event_loop()
+    gone = weakref.ref(loop)
+
+    def call(loop=loop):
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=call)
+    loop.call_soon(loop.stop)
+    loop.call_soon(thread.start)
+    loop.call_soon(thread.join)
+    loop.run_forever()
+    del loop, call, thread
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    assert gone() is None

@@ -279,7 +279,7 @@ def test_what_can_be_written():
         transport.writelines(piece for piece in (b"", bytearray(b"e"), memoryview(b"f")))
         assert await receive(far, 14) == b"abcd" + bytes(8) + b"ef"
         for wrong in ("text", 5, None, [1]):
-            with pytest.raises(TypeError, match="data argument must be a bytes, bytearray, or memoryview object, not"):
+            with pytest.raises(TypeError, match="data argument must be a bytes.* object, not"):
                 transport.write(wrong)
             with pytest.raises(TypeError):
                 transport.writelines([wrong])

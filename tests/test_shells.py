@@ -194,3 +194,26 @@ def test_wait_for_from_outside_and_from_inside():
         assert not [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
 
     asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="nothing stands in for a coroutine there")
+def test_a_dying_call_is_out_of_sight_while_it_lets_go_of_its_result():
+    """The exception that brought the result keeps it until the call dies; what it lets go of then may run anything."""
+    seen = []
+
+    class Curious:
+        def __del__(self):
+            gc.collect()
+            seen.append([one for one in gc.get_objects() if type(one).__name__ == "_Wait"])
+
+    async def main():
+        queue = asyncio.Queue()
+        for _ in range(50):
+            queue.put_nowait(Curious())
+            call = queue.get()
+            list(call)
+            del call
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert len(seen) == 50 and not any(seen)

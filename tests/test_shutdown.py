@@ -60,3 +60,23 @@ def test_a_program_with_pending_tasks_ends(ending):
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert "panicked" not in ended.stderr and "internal error" not in ended.stderr, ended.stderr[:3000]
+
+
+@pytest.mark.parametrize("package", ["asyncio", "rasyncio"])
+def test_what_nobody_asked_for_is_reported_to_the_last(package):
+    """Also where logging was never loaded, and can be no more."""
+    program = f"""
+import sys
+import {package} as asyncio
+
+future = asyncio.new_event_loop().create_future()
+future.set_exception(ValueError("lost"))
+sys.modules["kept"] = future
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "Future exception was never retrieved",
+        "future: <Future finished exception=ValueError('lost')>",
+        "ValueError: lost",
+    ]

@@ -232,7 +232,7 @@ fn run<'py>(
         Err(error) if exceptions::is_cancelled(py, &error) && this.interrupts.get() > 0 => {
             let uncancel = task.getattr_opt(intern!(py, "uncancel"))?;
             match uncancel.map(|u| u.call0()).transpose()? {
-                Some(left) if left.eq(0)? => Err(PyKeyboardInterrupt::new_err(())),
+                Some(left) if left.eq(0)? => Err(slots::raised_from(py, error, PyKeyboardInterrupt::new_err(()))),
                 _ => Err(error),
             }
         }
@@ -261,10 +261,7 @@ fn run_once<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
         (result, Ok(_)) => result.map(Own::new),
         (Ok(_), Err(error)) => Err(error),
         // As after a `with` block: the newer error tells of the older one.
-        (Err(older), Err(error)) => {
-            error.value(py).setattr(intern!(py, "__context__"), older.into_value(py))?;
-            Err(error)
-        }
+        (Err(older), Err(error)) => Err(slots::raised_from(py, older, error)),
     }
 }
 

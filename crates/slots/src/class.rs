@@ -71,6 +71,12 @@ pub trait Class: Visit + Default + Sized + 'static {
         Ok(())
     }
 
+    /// Whether somebody awaits it already, so that nobody else may begin to.
+    #[inline]
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     /// Called first when the object is deallocated: the place to leave registries. No Python may run here.
     #[inline]
     fn retire(&self) {}
@@ -443,10 +449,6 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
     // SAFETY: the object is alive but unreferenced, under the GIL.
     unsafe {
         let own = object.cast::<Object<T>>();
-        #[cfg(Py_3_12)]
-        if T::RETURNS {
-            crate::stop::settle(Python::assume_attached());
-        }
         if T::FINALIZER && (*own).data.wants_finalizer() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
@@ -462,6 +464,12 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
     TRASHCAN.depth.set(depth + 1);
     // SAFETY: untracked and unreferenced; nobody else can reach the object.
     unsafe { bury::<T>(object) };
+    #[cfg(Py_3_12)]
+    if T::RETURNS {
+        // What this lets go of may run anything, so the object is out of everybody's sight by now.
+        // SAFETY: under the GIL, as every destructor.
+        crate::stop::settle(unsafe { Python::assume_attached() });
+    }
     if TRASHCAN.depth.get() == 1 {
         // SAFETY: as above; the element is out of the vector before its destructor runs.
         while let Some((object, bury)) = unsafe { (*TRASHCAN.waiting.get()).pop() } {

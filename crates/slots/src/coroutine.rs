@@ -138,12 +138,12 @@ impl Future for Wait {
         };
         let pending = if self.started { self.frame.input.borrow_mut().take() } else { None };
         self.started = true;
-        let sent = match pending {
-            None => send::send(&iterator, &py.None().into_bound(py)),
-            Some(Pending::Value(value)) => send::send(&iterator, value.bind(py)),
-            Some(Pending::Error(error)) => send::throw(&iterator, error),
+        let input = match pending {
+            None => Input::Send(py.None().into_bound(py)),
+            Some(Pending::Value(value)) => Input::Send(value.into_bound(py)),
+            Some(Pending::Error(error)) => Input::Throw(error),
         };
-        match sent {
+        match send::pass_on(&iterator, input) {
             Ok(Sent::Yield(value)) => {
                 self.frame.yielded.set(value);
                 Poll::Pending
@@ -316,6 +316,10 @@ impl Class for Coroutine {
     const SUBCLASSABLE: bool = false;
     const CALLABLE: bool = false;
     const FINALIZER: bool = true;
+
+    fn is_awaited(&self) -> bool {
+        matches!(self.state.get(), State::Suspended | State::Running)
+    }
 
     fn wants_finalizer(&self) -> bool {
         matches!(self.state.get(), State::Created | State::Suspended)

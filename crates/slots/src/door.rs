@@ -13,9 +13,9 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -77,14 +77,12 @@ pub(crate) unsafe fn enter<R>(failed: R, f: impl FnOnce(Python<'_>) -> PyResult<
 
 #[inline(always)]
 fn guarded<R>(py: Python<'_>, failed: R, f: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
-    match catch_unwind(AssertUnwindSafe(|| f(py))) {
+    // Making the exception is inside too: without memory that panics.
+    match catch_unwind(AssertUnwindSafe(|| f(py).map_err(|error| error.restore(py)))) {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            error.restore(py);
-            failed
-        }
+        Ok(Err(())) => failed,
         Err(payload) => {
-            panicked(payload).restore(py);
+            raise_panic(py, payload);
             failed
         }
     }
@@ -101,7 +99,8 @@ pub(crate) unsafe fn aside(f: impl FnOnce(Python<'_>)) {
         fetch(&mut kind, &mut value, &mut trace);
         Python::attach_unchecked(|py| {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(py))) {
-                panicked(payload).write_unraisable(py, None);
+                raise_panic(py, payload);
+                ffi::PyErr_WriteUnraisable(std::ptr::null_mut());
             }
         });
         restore(kind, value, trace);
@@ -127,13 +126,16 @@ unsafe fn restore(kind: Pointer, value: Pointer, trace: Pointer) {
     unsafe { ffi::PyErr_Restore(kind.0, value.0, trace.0) }
 }
 
-/// The exception that stands for a panic.
+/// Raises the SystemError that stands for a panic; with nothing of PyO3's, which may panic again.
 #[cold]
-pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> PyErr {
+fn raise_panic(_py: Python<'_>, payload: Box<dyn Any + Send>) {
     let text = payload
         .downcast_ref::<&str>()
-        .map(|s| s.to_string())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    PySystemError::new_err(format!("internal error, please report it: {text}"))
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let text =
+        CString::new(format!("internal error, please report it: {text}").replace('\0', "\\0")).unwrap_or_default();
+    // SAFETY: the token proves that the GIL is held; a C string. An exception that the panic left set is replaced.
+    unsafe { ffi::PyErr_SetString(ffi::PyExc_SystemError, text.as_ptr()) };
 }

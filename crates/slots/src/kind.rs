@@ -16,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::class::Ref;
+use crate::depth::recursion;
 
 /// A type and the version of its attributes; the default is equal to none.
 #[derive(Clone, Copy, Debug)]
@@ -91,71 +92,11 @@ pub fn recursive_repr(object: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<St
     }
 }
 
-/// Runs `f` one level deeper in the interpreter's recursion count; RecursionError with `place` in its text at the limit.
-pub fn recursion<R>(py: Python<'_>, place: &std::ffi::CStr, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            // SAFETY: pairs with the successful enter below.
-            unsafe { ffi::Py_LeaveRecursiveCall() }
-        }
-    }
-    // SAFETY: the GIL is held, as `py` proves; a C string.
-    if unsafe { ffi::Py_EnterRecursiveCall(place.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    let _leave = Leave;
-    f()
-}
-
 /// Whether `object` is a coroutine object made by an `async def`, or by a native room.
 #[inline]
 pub fn is_exact_coroutine(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: a type check of a live object.
     unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 || Ref::<crate::Coroutine>::cast_exact(object).is_some() }
-}
-
-/// Warns of a resource that was not closed; needs no import, so it works while the interpreter shuts down.
-pub fn resource_warning(source: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
-    let text = std::ffi::CString::new(text.replace('\0', "\\0").replace('%', "%%"))?;
-    // SAFETY: a live object, and a format string without directives.
-    match unsafe { ffi::PyErr_ResourceWarning(source.as_ptr(), 1, text.as_ptr()) } {
-        0 => Ok(()),
-        _ => Err(PyErr::fetch(source.py())),
-    }
-}
-
-/// `raise value`: the error, with the exception being handled as its context, as a raise statement sets it.
-pub fn raise(value: &Bound<'_, PyAny>) -> PyErr {
-    // SAFETY: two live objects; CPython checks that the first is an exception class.
-    unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
-    PyErr::fetch(value.py())
-}
-
-unsafe extern "C" {
-    fn PyErr_GetHandledException() -> *mut ffi::PyObject;
-    fn PyErr_SetHandledException(exception: *mut ffi::PyObject);
-}
-
-/// Runs `f` as the body of an `except` clause that caught `error`: `sys.exc_info()` shows it.
-pub fn handling<R>(error: &Bound<'_, PyAny>, f: impl FnOnce() -> R) -> R {
-    struct Restore(*mut ffi::PyObject);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // SAFETY: the exception that was being handled before, with the reference that was handed out; null for none.
-            unsafe {
-                PyErr_SetHandledException(self.0);
-                ffi::Py_XDECREF(self.0);
-            }
-        }
-    }
-    // SAFETY: under the GIL; the first hands a reference out, the second counts its own.
-    let _restore = unsafe {
-        let restore = Restore(PyErr_GetHandledException());
-        PyErr_SetHandledException(error.as_ptr());
-        restore
-    };
-    f()
 }
 
 /// The Python that this was built for: its major and minor version. An extension module works with no other.

@@ -12,23 +12,29 @@
 //! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
 //! | `send` | resuming awaitables, and being resumed |
 //! | `stop` | the exception that carries a result to `await` |
+//! | `depth` | RecursionError before the C stack ends |
 //! | `coroutine` | coroutines out of Rust `async` blocks |
 //! | `context` | entering `contextvars` contexts |
 //! | `registry` | weak lists of native objects |
 //! | `thread` | one object per thread, such as a running loop |
 //! | `function` | Python functions whose quick cases are answered natively |
 //! | `kind` | questions to type objects |
+//! | `raise` | raising with the context that a traceback shows |
+//! | `socket` | whether a socket object still has its descriptor |
 
 mod args;
 mod class;
 mod context;
 mod coroutine;
+mod depth;
 mod door;
 mod function;
 mod kind;
 mod own;
+mod raise;
 mod registry;
 mod send;
+mod socket;
 mod spec;
 #[cfg(Py_3_12)]
 mod stop;
@@ -38,11 +44,14 @@ pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_op
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
+pub use depth::recursion;
 pub use door::stay;
 pub use function::divert;
-pub use kind::{VERSION, Version, handling, is_exact_coroutine, raise, recursion, recursive_repr, resource_warning};
+pub use kind::{VERSION, Version, is_exact_coroutine, recursive_repr};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
+pub use raise::{handling, raise, raised_from, resource_warning, write_stderr};
 pub use registry::{Registration, Registry};
-pub use send::{Input, Sent, awaitable_iterator, generator_exit, send, settled, throw, throw_into, thrown};
+pub use send::{Input, Sent, awaitable_iterator, generator_exit, pass_on, send, settled, throw_into, thrown};
+pub use socket::front_number;
 pub use spec::{Answer, Spec, add_function};
 pub use thread::{ThreadSlot, thread_ident};

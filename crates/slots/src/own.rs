@@ -263,6 +263,13 @@ impl Visit for Own {
     fn clear(&self) {}
 }
 
+impl Visit for Py<PyAny> {
+    fn visit(&self, visitor: &Visitor) {
+        visitor.object(self.as_ptr());
+    }
+    fn clear(&self) {}
+}
+
 impl Visit for Slot {
     fn visit(&self, visitor: &Visitor) {
         if let Some(p) = self.raw() {

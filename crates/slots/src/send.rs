@@ -7,8 +7,8 @@
 //! iterator slot `tp_iternext` (`await` on 3.11-3.14), and the methods `send`, `throw` and `close`. All of them end in one
 //! function here, which takes an [`Input`] and answers a [`Sent`].
 //!
-//! Depth: a native machine that resumes a native machine uses the C stack without an evaluation frame of Python's, so
-//! each resumption counts against the recursion limit and raises RecursionError like any deep chain of awaits.
+//! A native machine that resumes another machine does it by [`pass_on`], which raises RecursionError like any deep chain of
+//! awaits.
 
 use std::ptr;
 
@@ -19,6 +19,7 @@ use pyo3::{ffi, intern};
 
 use crate::args::Args;
 use crate::class::{Native, Ref};
+use crate::depth;
 use crate::door;
 use crate::own::Own;
 use crate::spec::{Spec, conjured};
@@ -55,7 +56,7 @@ pub fn send<'py>(iterator: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyR
 }
 
 /// Raises `error` inside `iterator` by its `throw` method, as `await` would; one without `throw` lets it pass.
-pub fn throw<'py>(iterator: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Sent<'py>> {
+fn throw<'py>(iterator: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Sent<'py>> {
     let py = iterator.py();
     if error.is_instance_of::<PyGeneratorExit>(py) {
         // The rule of PEP 380: GeneratorExit closes what is waited for and goes on.
@@ -107,6 +108,9 @@ pub fn awaitable_iterator<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py
     unsafe {
         let raw = object.as_ptr();
         if ffi::PyCoro_CheckExact(raw) != 0 {
+            if !object.getattr(intern!(py, "cr_await"))?.is_none() {
+                return Err(PyRuntimeError::new_err("coroutine is being awaited already"));
+            }
             return Ok(object.clone());
         }
         if ffi::PyGen_CheckExact(raw) != 0 {
@@ -186,23 +190,15 @@ fn not_an_exception(kind: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("exceptions must be classes or instances deriving from BaseException, not {name}"))
 }
 
-struct Depth;
-
-impl Depth {
-    fn enter(py: Python<'_>) -> PyResult<Depth> {
-        // SAFETY: the GIL is held; a C string.
-        match unsafe { ffi::Py_EnterRecursiveCall(c" while awaiting".as_ptr()) } {
-            0 => Ok(Depth),
-            _ => Err(PyErr::fetch(py)),
-        }
-    }
-}
-
-impl Drop for Depth {
-    fn drop(&mut self) {
-        // SAFETY: pairs with the successful enter.
-        unsafe { ffi::Py_LeaveRecursiveCall() }
-    }
+/// Resumes what a native machine waits for, in the machine's place.
+///
+/// That takes C stack and no frame of Python's, so it counts against the recursion limit, and against the stack.
+#[inline]
+pub fn pass_on<'py>(iterator: &Bound<'py, PyAny>, input: Input<'py>) -> PyResult<Sent<'py>> {
+    depth::deeper(iterator.py(), || match input {
+        Input::Send(value) => send(iterator, &value),
+        Input::Throw(error) => throw(iterator, error),
+    })
 }
 
 unsafe extern "C" {
@@ -219,7 +215,6 @@ where
     where
         F: for<'p> Fn(&Ref<'p, T>, Input<'p>) -> PyResult<Sent<'p>> + Copy,
     {
-        let _depth = Depth::enter(this.py())?;
         conjured::<F>()(this, input)
     }
 

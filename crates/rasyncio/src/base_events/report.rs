@@ -23,9 +23,18 @@ fn leaves(py: Python<'_>, error: &PyErr) -> bool {
 
 /// Logs an error with the exception's traceback, through the name `logger` on the face.
 fn log_error(py: Python<'_>, text: &str, info: Bound<'_, PyAny>) -> PyResult<()> {
+    let logger = face(py, "base_events").and_then(|face| face.getattr(intern!(py, "logger")));
+    let Ok(logger) = logger else {
+        // While the interpreter shuts down nothing is imported any more. If logging was not, nobody has configured it: this
+        // is what it does then.
+        slots::write_stderr(py, &format!("{text}\n"))?;
+        if let Ok(error) = info.get_item(1) {
+            PyErr::from_value(error).display(py);
+        }
+        return Ok(());
+    };
     let keywords = PyDict::new(py);
     keywords.set_item(intern!(py, "exc_info"), info)?;
-    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
     logger.getattr(intern!(py, "error"))?.call((text,), Some(&keywords)).map(drop)
 }
 

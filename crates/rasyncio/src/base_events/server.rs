@@ -74,8 +74,8 @@ fn start_serving(this: &Ref<'_, Server>) -> PyResult<()> {
         return Ok(());
     }
     let event_loop = this.event_loop.get_or_none(py);
-    let Some(sockets) = sockets(this) else { return Ok(()) };
-    for socket in sockets.try_iter()? {
+    // Of a closed server: TypeError, None cannot be iterated.
+    for socket in this.sockets.get_or_none(py).try_iter()? {
         let socket = socket?;
         socket.call_method1(intern!(py, "listen"), (this.backlog.get_or_none(py),))?;
         event_loop.call_method1(

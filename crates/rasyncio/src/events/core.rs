@@ -25,7 +25,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
-use slots::{Class, Link, Own, Plain, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
+use slots::{Class, Link, Own, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
 
 use super::entry::{Entry, Kind, NativeCallback};
 use super::handle::{Handle, TimerHandle};
@@ -118,7 +118,7 @@ class! {
     pub struct LoopCore {
         pub(crate) ready: ReadyRing,
         pub(crate) timers: TimerHeap,
-        pub(crate) inbox: Plain<Inbox<Py<PyAny>>>,
+        pub(crate) inbox: Incoming,
         /// The deque that `_ready` became when somebody looked at it.
         pub(crate) ready_deque: Slot,
         /// The list that `_scheduled` became when somebody looked at it.
@@ -140,6 +140,29 @@ class! {
         overridden: Cell<u32>,
         version: Cell<Version>,
         on_instance: Cell<u32>,
+    }
+}
+
+/// Handles from other threads.
+#[derive(Default)]
+pub struct Incoming(Inbox<Py<PyAny>>);
+
+impl std::ops::Deref for Incoming {
+    type Target = Inbox<Py<PyAny>>;
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Visit for Incoming {
+    fn visit(&self, visitor: &Visitor) {
+        self.0.visit(|handle| handle.visit(visitor));
+    }
+    fn clear(&self) {
+        let mut handles = Vec::new();
+        self.0.drain_into(&mut handles);
+        drop(handles);
     }
 }
 

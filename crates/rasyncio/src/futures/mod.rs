@@ -28,9 +28,9 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyTuple, PyType};
-use pyo3::{PyTypeInfo, intern};
 use slots::{Link, Own, Ref, Slot, Visit, Visitor, class};
 
 use crate::events::core::{call_soon, call_soon_by_name};
@@ -285,7 +285,7 @@ impl Future {
         if !instance.is_instance_of::<PyBaseException>() {
             return Err(PyTypeError::new_err("invalid exception object"));
         }
-        if instance.is_instance(&PyStopIteration::type_object(py))? {
+        if instance.is_instance_of::<PyStopIteration>() {
             const TEXT: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
             if slots::VERSION < (3, 12) {
                 return Err(PyTypeError::new_err(TEXT));
@@ -296,6 +296,10 @@ impl Future {
             instance = raised;
         }
         let trace = instance.getattr(intern!(py, "__traceback__"))?;
+        // A derived class may have run anything by now.
+        if this.state.get() != State::Pending {
+            return Err(exceptions::invalid_state(py, "invalid state"));
+        }
         this.exception_traceback.set(trace);
         this.exception.set(instance);
         this.state.set(State::Finished);
@@ -325,10 +329,10 @@ impl Future {
                 None => Ok(this.result.get_or_none(py)),
                 Some(exception) => {
                     this.log_traceback.set(false);
-                    let trace = this.exception_traceback.get_or_none(py);
-                    exception.call_method1(intern!(py, "with_traceback"), (trace,))?;
-                    this.exception_traceback.unset();
-                    Err(PyErr::from_value(exception))
+                    let trace = this.exception_traceback.take(py).and_then(|trace| trace.cast_into().ok());
+                    let error = PyErr::from_value(exception);
+                    error.set_traceback(py, trace);
+                    Err(error)
                 }
             },
             State::Cancelled => Err(PyErr::from_value(Future::make_cancelled_error(this)?)),

@@ -145,11 +145,7 @@ impl Wait {
     /// Resumes the iterator in this one's place.
     fn delegate<'py>(this: &Ref<'py, Wait>, iterator: &Bound<'py, PyAny>, input: Input<'py>) -> PyResult<Sent<'py>> {
         this.stage.set(Stage::Running);
-        let sent = match input {
-            Input::Send(value) => slots::send(iterator, &value),
-            Input::Throw(error) => slots::throw(iterator, error),
-        };
-        match sent {
+        match slots::pass_on(iterator, input) {
             Ok(Sent::Yield(value)) => {
                 this.stage.set(Stage::Delegating);
                 Ok(Sent::Yield(value))
@@ -185,7 +181,13 @@ fn resume<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> 
             let iterator = this.extra.get_or_none(py);
             Wait::delegate(this, &iterator, input)
         }
-        (Stage::Over, Input::Throw(error)) => Err(error),
+        // As a coroutine that is over; close() alone is always silent.
+        (Stage::Over, Input::Throw(error))
+            if this.shell.get().is_none() || error.is_instance_of::<PyGeneratorExit>(py) =>
+        {
+            Err(error)
+        }
+        (Stage::Over, Input::Throw(_)) => Err(reused()),
         (Stage::Over, Input::Send(_)) => Err(reused()),
         (Stage::Fresh | Stage::Waiting, Input::Throw(error)) => Wait::finish(this, Err(error)),
         (stage, Input::Send(_)) => {
@@ -210,6 +212,10 @@ impl Class for Wait {
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;
     const FINALIZER: bool = true;
+
+    fn is_awaited(&self) -> bool {
+        self.shell.get().is_some() && matches!(self.stage.get(), Stage::Waiting | Stage::Delegating | Stage::Running)
+    }
 
     fn wants_finalizer(&self) -> bool {
         self.stage.get() != Stage::Over

@@ -26,11 +26,11 @@ fn is_locked(this: &Ref<'_, Condition>) -> PyResult<bool> {
 }
 
 /// Wakes at most `count` waiters.
-fn notify(this: &Ref<'_, Condition>, count: usize) -> PyResult<()> {
+fn notify(this: &Ref<'_, Condition>, mut enough: impl FnMut(usize) -> PyResult<bool>) -> PyResult<()> {
     let py = this.py();
     let mut woken = 0;
     for waiter in this.waiters.all(py)? {
-        if woken >= count {
+        if enough(woken)? {
             break;
         }
         if !is_done(&waiter)? {
@@ -41,11 +41,21 @@ fn notify(this: &Ref<'_, Condition>, count: usize) -> PyResult<()> {
     Ok(())
 }
 
-fn checked_notify(this: &Ref<'_, Condition>, count: usize) -> PyResult<()> {
-    if !is_locked(this)? {
-        return Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"));
+/// Wakes the one that waits longest.
+fn notify_one(this: &Ref<'_, Condition>) -> PyResult<()> {
+    notify(this, |woken| Ok(woken >= 1))
+}
+
+/// Wakes as many as a number of any kind says.
+fn notify_some<'py>(this: &Ref<'py, Condition>, count: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+    match count {
+        Some(count) => notify(this, |woken| count.le(woken)),
+        None => notify_one(this),
     }
-    notify(this, count)
+}
+
+fn check_locked(this: &Ref<'_, Condition>) -> PyResult<()> {
+    if is_locked(this)? { Ok(()) } else { Err(PyRuntimeError::new_err("cannot notify on un-acquired lock")) }
 }
 
 /// The wait, its future in the queue and the lock released already.
@@ -68,7 +78,7 @@ fn wait<'py>(this: &Ref<'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
                 Ok(_) => break,
                 Err(error) if exceptions::is_cancelled(co.py(), &error) => waited = Err(error),
                 Err(error) => {
-                    notify(&co.get_as::<Condition>(this), 1)?;
+                    notify_one(&co.get_as::<Condition>(this))?;
                     return Err(error);
                 }
             }
@@ -76,7 +86,7 @@ fn wait<'py>(this: &Ref<'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
         match waited {
             Ok(_) => Ok(yes(co.py()).into()),
             Err(error) => {
-                notify(&co.get_as::<Condition>(this), 1)?;
+                notify_one(&co.get_as::<Condition>(this))?;
                 Err(error)
             }
         }
@@ -114,16 +124,20 @@ impl Class for Condition {
             c"notify($self, /, n=1)\n--\n\nWake at most n of the tasks that wait. RuntimeError if the lock is not taken.",
             |this, args| {
                 let [count] = args.parse(&NOTIFY)?;
-                checked_notify(this, count.map_or(Ok(1), |n| n.extract())?)
+                check_locked(this)?;
+                notify_some(this, count)
             },
         )
         .method0(
             c"notify_all",
             c"notify_all($self, /)\n--\n\nWake all tasks that wait. RuntimeError if the lock is not taken.",
-            |this| checked_notify(this, this.waiters.len(this.py())?),
+            |this| {
+                check_locked(this)?;
+                notify(this, |_| Ok(false))
+            },
         )
         .method1(c"_notify", c"_notify($self, n, /)\n--\n\nnotify() without the check.", |this, count| {
-            notify(this, count.extract()?)
+            notify_some(this, Some(count))
         })
         .method0(c"_wait", c"_wait($self, /)\n--\n\nThe body of wait().", |this| wait(this).map(Own::new))
         .method0(c"_enter_wait", c"_enter_wait($self, /)\n--\n\nThe wait of `async with`: acquire(), or what is behind it.", |this| this.any().call_method0(intern!(this.py(), "acquire")).map(Own::new))

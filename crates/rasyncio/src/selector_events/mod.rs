@@ -73,7 +73,6 @@ class! {
         /// Turns since signals were last looked for.
         quiet_turns: Cell<u32>,
         /// Whether the last turn's look at the poller brought something.
-        brought_events: Cell<bool>,
         hunch: Cell<Hunch>,
     }
 }
@@ -101,7 +100,10 @@ impl BaseSelectorEventLoop {
                 this.turn.set(Some(turn::turn));
             }
         }
-        if this.debug.get() {
+        // Before logging is loaded nobody can have asked to see such records, and loading it takes half of a start.
+        let logging =
+            || py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.contains(intern!(py, "logging"));
+        if this.debug.get() || logging()? {
             let name = match selector {
                 Some(selector) => selector.get_type().name()?.to_string(),
                 None => "EpollSelector".to_owned(),

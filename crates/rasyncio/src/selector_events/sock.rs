@@ -129,22 +129,28 @@ fn sock_sendall<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py
         return Err(PyTypeError::new_err("sock_sendall() takes sock and data"));
     };
     check(this, socket)?;
-    let view = PyMemoryView::from(data)?.call_method1(intern!(py, "cast"), ("B",))?;
-    let kept = [this.any().clone(), socket.clone(), view];
-    slots::coroutine(py, "BaseSelectorEventLoop.sock_sendall", kept, |co, [event_loop, socket, view]| async move {
+    let kept = [this.any().clone(), socket.clone(), data.clone()];
+    slots::coroutine(py, "BaseSelectorEventLoop.sock_sendall", kept, |co, [event_loop, socket, data]| async move {
         loop {
-            let tried = co.get(socket).call_method1(intern!(co.py(), "send"), (co.get(view),));
-            match tried.and_then(|count| count.extract::<usize>()) {
-                Ok(count) if count >= co.get(view).len()? => return Ok(co.py().None().into_bound(co.py()).into()),
-                Ok(count) => {
-                    let py = co.py();
-                    let slice = pyo3::types::PySlice::new(py, count as isize, isize::MAX, 1);
-                    let rest = co.get(view).get_item(slice)?;
-                    co.change(view, rest);
-                }
-                Err(error) if would_block(co.py(), &error) => {}
+            let tried = co.get(socket).call_method1(intern!(co.py(), "send"), (co.get(data),));
+            let sent = match tried.and_then(|count| count.extract::<usize>()) {
+                Ok(count) => count,
+                Err(error) if would_block(co.py(), &error) => 0,
                 Err(error) => return Err(error),
+            };
+            if sent == co.get(data).len()? {
+                return Ok(co.py().None().into_bound(co.py()).into());
             }
+            // What the socket takes is a contiguous buffer; what is left of it is looked at byte by byte.
+            let rest = {
+                let py = co.py();
+                let bytes = PyMemoryView::from(&co.get(data))?.call_method1(intern!(py, "cast"), ("B",))?;
+                bytes.get_item(pyo3::types::PySlice::new(py, sent as isize, isize::MAX, 1))?
+            };
+            if rest.len()? == 0 {
+                return Ok(co.py().None().into_bound(co.py()).into());
+            }
+            co.change(data, rest);
             ready(&co, event_loop, socket, Way::Write).await?;
         }
     })

@@ -59,11 +59,6 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         claims,
     };
     let mut looked = plan(&sight);
-    // What the events of the last turn have woken runs first: looking again between the two would double the system calls
-    // of a connection whose reader is a task. Never twice in a row, so nobody waits longer than a turn.
-    if this.brought_events.take() && ready && !sight.stopping && looked.gil == Gil::Keep {
-        looked.wait = Wait::Skip;
-    }
     let blocks = !matches!(looked.wait, Wait::Skip | Wait::Poll);
     if blocks && matches!(core.inbox.prepare_to_block(), Block::HasWork) {
         looked = Plan { wait: Wait::Poll, gil: Gil::Lend };
@@ -132,10 +127,7 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) ->
     this.hunch.set(hunch);
     let result = match waited {
         Ok(0) => Ok(()),
-        Ok(_) => {
-            this.brought_events.set(true);
-            push_events(this, &events)
-        }
+        Ok(_) => push_events(this, &events),
         Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
         Err(error) => Err(exceptions::os_error(error)),
     };

@@ -27,7 +27,14 @@ pub(super) fn enter_native(core: &Ref<'_, LoopCore>, task: &Ref<'_, Task>) -> Py
         return Err(cannot_enter(task.any(), &core.current_task.get_or_none(task.py())));
     }
     core.current_task.set(task.any().clone());
-    if core.published.get() { tell_stdlib(core, task, true) } else { Ok(()) }
+    if !core.published.get() {
+        return Ok(());
+    }
+    let told = tell_stdlib(core, task, true);
+    if told.is_err() {
+        core.current_task.unset();
+    }
+    told
 }
 
 /// The current task of a loop of ours, left.

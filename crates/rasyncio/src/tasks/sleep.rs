@@ -33,8 +33,10 @@ fn resume<'py>(this: &Ref<'py, Pause>, input: Input<'py>) -> PyResult<Sent<'py>>
         this.awaited.set(Some(true));
     }
     if let Input::Throw(error) = input {
-        this.over.set(true);
-        return Err(error);
+        let stands_in = this.awaited.get().is_some();
+        if !this.over.replace(true) || !stands_in || error.is_instance_of::<pyo3::exceptions::PyGeneratorExit>(py) {
+            return Err(error);
+        }
     }
     if this.over.get() {
         return Err(pyo3::exceptions::PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
@@ -52,6 +54,10 @@ impl Class for Pause {
     const CALLABLE: bool = false;
     const SUBCLASSABLE: bool = false;
     const FINALIZER: bool = true;
+
+    fn is_awaited(&self) -> bool {
+        self.awaited.get().is_some() && self.yielded.get() && !self.over.get()
+    }
 
     fn wants_finalizer(&self) -> bool {
         self.awaited.get() == Some(false)

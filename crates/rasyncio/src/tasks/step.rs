@@ -90,8 +90,7 @@ pub(super) fn step(task: &Ref<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
     let Some(core) = task.core(py) else { return foreign_step(task, error) };
     registry::enter_native(&core, task)?;
     let result = resume(task, error);
-    registry::leave_native(&core, task)?;
-    result
+    result.and(registry::leave_native(&core, task))
 }
 
 #[cold]
@@ -100,8 +99,7 @@ fn foreign_step(task: &Ref<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
     let Some(event_loop) = task.event_loop(py) else { return Ok(()) };
     registry::enter_task(&event_loop, task.any())?;
     let result = resume(task, error);
-    registry::leave_task(&event_loop, task.any())?;
-    result
+    result.and(registry::leave_task(&event_loop, task.any()))
 }
 
 fn resume<'py>(task: &Ref<'py, Task>, mut error: Option<PyErr>) -> PyResult<()> {

@@ -29,10 +29,8 @@ fn leave<'py>(limit: &Ref<'py, Timeout>, outcome: PyResult<Bound<'py, PyAny>>) -
     match timeouts::exit(limit, exception.get_type().as_any(), exception.as_any()) {
         Ok(()) => Err(error),
         Err(other) => {
-            // As for any exception that is raised while another is handled.
-            let context = intern!(py, "__context__");
-            if other.value(py).getattr(context)?.is_none() {
-                other.value(py).setattr(context, exception)?;
+            if other.value(py).getattr(intern!(py, "__context__"))?.is_none() {
+                return Err(slots::raised_from(py, error, other));
             }
             Err(other)
         }

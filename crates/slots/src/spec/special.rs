@@ -270,8 +270,19 @@ impl<T: Native> Spec<T> {
             // SAFETY: CPython calls a slot under the GIL with a live object.
             unsafe { ffi::Py_NewRef(this) }
         }
+        unsafe extern "C" fn awaited<T: Native>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            // SAFETY: CPython calls a slot under the GIL with a live instance of the class that has it.
+            unsafe {
+                if Ref::<T>::from_ptr_ref(&this).is_awaited() {
+                    const TEXT: &std::ffi::CStr = c"coroutine is being awaited already";
+                    ffi::PyErr_SetString(ffi::PyExc_RuntimeError, TEXT.as_ptr());
+                    return ptr::null_mut();
+                }
+                ffi::Py_NewRef(this)
+            }
+        }
         self.slot(ffi::Py_tp_iter, own as *mut c_void);
-        self.slot(ffi::Py_am_await, own as *mut c_void);
+        self.slot(ffi::Py_am_await, awaited::<T> as *mut c_void);
     }
 
     pub(crate) fn send_slots(&mut self, send: ffi::sendfunc, next: ffi::iternextfunc) {

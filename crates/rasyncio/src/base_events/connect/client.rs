@@ -19,7 +19,8 @@ use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, arg};
 
 use super::resolve::{interleave, look_up};
 use super::{
-    BaseEventLoop, check_ssl_socket, close_new, connect_transport, no_tls, none, socket_module, stream_socket_expected,
+    BaseEventLoop, check_ssl_socket, close_new, connect_transport, is_debug, no_tls, none, socket_module,
+    stream_socket_expected,
 };
 use crate::face;
 
@@ -130,7 +131,7 @@ fn bind_local<'py>(
     if errors.len()? > 0 {
         return Err(PyErr::from_value(errors.call_method0(intern!(py, "pop"))?));
     }
-    Err(PyOSError::new_err(format!("no matching local address with family={} found", family.str()?)))
+    Err(PyOSError::new_err(format!("no matching local address with family={} found", family.repr()?)))
 }
 
 /// What create_connection() raises when no attempt worked.
@@ -256,8 +257,24 @@ pub(super) fn create_connection<'py>(
         } else {
             socket
         };
-        connect_transport(&co, event_loop, socket, factory, has_address).await
+        let connected = connect_transport(&co, event_loop, socket, factory, has_address).await?;
+        log_connected(&co, event_loop, address, &connected)?;
+        Ok(connected)
     })
+}
+
+/// Debug mode's record of a new connection.
+fn log_connected(co: &Co, event_loop: Kept, address: Kept, connected: &Own) -> PyResult<()> {
+    let py = co.py();
+    if !is_debug(&co.get(event_loop)) {
+        return Ok(());
+    }
+    let (transport, protocol) = connected.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+    let (host, port) = co.get(address).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+    let socket = transport.call_method1(intern!(py, "get_extra_info"), (intern!(py, "socket"),))?;
+    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
+    let text = "%r connected to %s:%r: (%r, %r)";
+    logger.call_method1(intern!(py, "debug"), (text, socket, host, port, transport, protocol)).map(drop)
 }
 
 /// Resolves and tries the addresses until one is connected.

@@ -25,6 +25,7 @@ use self::client::create_connection;
 use self::listen::create_server;
 use self::resolve::{ensure_resolved, getaddrinfo, getaddrinfo_debug, interleave, ipaddr_info};
 use super::{BaseEventLoop, create_future};
+use crate::events::LoopCore;
 use crate::face;
 
 pub use self::client::Attempt;
@@ -117,6 +118,22 @@ fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> Py
     Ok([transport, protocol, waiter])
 }
 
+fn is_debug(event_loop: &Bound<'_, PyAny>) -> bool {
+    LoopCore::of(event_loop).is_some_and(|core| core.debug.get())
+}
+
+/// Debug mode's record of a connection that somebody else accepted.
+fn log_handled(co: &Co, event_loop: Kept, accepted: &Own) -> PyResult<()> {
+    let py = co.py();
+    if !is_debug(&co.get(event_loop)) {
+        return Ok(());
+    }
+    let (transport, protocol) = accepted.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+    let socket = transport.call_method1(intern!(py, "get_extra_info"), (intern!(py, "socket"),))?;
+    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
+    logger.call_method1(intern!(py, "debug"), ("%r handled: (%r, %r)", socket, transport, protocol)).map(drop)
+}
+
 fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     const SIGNATURE: Signature<5> = Signature::method(
         "BaseEventLoop.connect_accepted_socket",
@@ -142,7 +159,11 @@ fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -
         py,
         "BaseEventLoop.connect_accepted_socket",
         kept,
-        |co, [event_loop, factory, socket]| async move { connect_transport(&co, event_loop, socket, factory, false).await },
+        |co, [event_loop, factory, socket]| async move {
+            let accepted = connect_transport(&co, event_loop, socket, factory, false).await?;
+            log_handled(&co, event_loop, &accepted)?;
+            Ok(accepted)
+        },
     )
 }
 

@@ -14,7 +14,11 @@
 //! mark the protocol is paused, at the low mark resumed, once per crossing.
 //!
 //! Invariants: the descriptor is owned by the Python socket, which is closed exactly once, after it was released from the
-//! poller. No borrow of the write buffer is open during a Python call.
+//! poller; where somebody closed or detached it before, every system call fails with EBADF instead of meeting whoever has the
+//! number now. No borrow of the write buffer is open during a Python call.
+//!
+//! The protocol is called by the loop in the context of the transport's creation, as on 3.15; asyncio before that took the
+//! context of whoever had last called resume_reading(), close() or a write() that had to wait.
 //!
 //! - `read`: what came from the kernel goes to the protocol.
 //! - `write`: what the user sends goes to the kernel, or waits.
@@ -39,13 +43,17 @@ use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{read_ready, start_reading, stop_reading};
-use self::write::{bytes_of, set_limits, shutdown, write_bytes, write_ready, writelines};
+use self::write::{bytes_of, set_limits, shutdown, write_bytes, write_failed, write_ready, writelines};
 use super::BaseSelectorEventLoop;
 use crate::base_events::create_future;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::face;
 use crate::streams::StreamReaderProtocol;
+
+/// The usual marks of the write buffer, in bytes.
+const HIGH: usize = 64 * 1024;
+const LOW: usize = HIGH / 4;
 
 /// The most bytes that one read takes.
 const MOST_BYTES: usize = 256 * 1024;
@@ -72,10 +80,15 @@ class! {
         empty_waiter: Slot,
         /// The context of creation, in which the protocol is called by the loop.
         context: Slot,
+        /// The marks, where they are not the usual ones.
+        high: Slot,
+        low: Slot,
         buffer: Plain<RefCell<Option<WriteBuffer>>>,
         fd: Cell<i32>,
-        high: Cell<Option<usize>>,
-        low: Cell<usize>,
+        high_mark: Cell<f64>,
+        low_mark: Cell<f64>,
+        /// The socket object has the number at its front.
+        direct: Cell<bool>,
         conn_lost: Cell<u32>,
         style: Cell<Style>,
         closing: Cell<bool>,
@@ -143,7 +156,7 @@ static LOST: Kind = Kind {
     event_loop: loop_of,
     context: context_of,
     name: "SocketTransportLost",
-    qualname: Some("_SelectorTransport._call_connection_lost"),
+    qualname: Some("_SelectorSocketTransport._call_connection_lost"),
 };
 
 fn leaves(py: Python<'_>, error: &PyErr) -> bool {
@@ -183,8 +196,8 @@ impl SocketTransport {
         // A context that is given is shared by all calls; of the caller's, connection_made has a copy of its own.
         let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
         this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
-        this.high.set(Some(64 * 1024));
-        this.low.set(16 * 1024);
+        this.high_mark.set(HIGH as f64);
+        this.low_mark.set(LOW as f64);
         let known = PyDict::new(py);
         if let Some(extra) = extra {
             known.update(extra.cast::<PyDict>()?.as_mapping())?;
@@ -203,6 +216,7 @@ impl SocketTransport {
         this.extra.set(known.into_any());
         this.socket.set(sock.clone());
         this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
+        this.direct.set(slots::front_number(sock) == Some(this.fd.get()));
         SocketTransport::set_protocol(&this, protocol)?;
         if let Some(server) = server {
             this.server.set(server.clone());
@@ -232,6 +246,17 @@ impl SocketTransport {
     /// Whether somebody assigned to an attribute of the instance.
     pub fn has_own_attributes(&self) -> bool {
         self.own_attributes.get()
+    }
+
+    /// The descriptor for a system call: -1, which is none, where the socket object has it no more.
+    #[inline]
+    fn descriptor(this: &Ref<'_, SocketTransport>) -> i32 {
+        let (py, fd) = (this.py(), this.fd.get());
+        let number = this.socket.get(py).and_then(|socket| match this.direct.get() {
+            true => slots::front_number(&socket),
+            false => socket.call_method0(intern!(py, "fileno")).ok()?.extract().ok(),
+        });
+        if number == Some(fd) { fd } else { -1 }
     }
 
     fn buffered(&self) -> usize {
@@ -270,13 +295,15 @@ impl SocketTransport {
             && !data.is_instance_of::<PyMemoryView>()
         {
             let name = data.get_type().name()?;
-            return Err(PyTypeError::new_err(format!(
-                "data argument must be a bytes, bytearray, or memoryview object, not '{name}'"
-            )));
+            let what = if slots::VERSION < (3, 13) { "bytes-like" } else { "bytes, bytearray, or memoryview" };
+            return Err(PyTypeError::new_err(format!("data argument must be a {what} object, not '{name}'")));
         }
         this.check_write()?;
-        let bytes = bytes_of(data)?;
-        write_bytes(this, bytes.as_bytes())
+        match bytes_of(data) {
+            Ok(bytes) => write_bytes(this, bytes.as_bytes()),
+            // Of a memoryview that is not contiguous the socket would not take a byte.
+            Err(error) => write_failed(this, error),
+        }
     }
 
     fn check_write(&self) -> PyResult<()> {
@@ -291,7 +318,7 @@ impl SocketTransport {
 }
 
 impl Class for SocketTransport {
-    const NAME: &'static CStr = c"rasyncio.selector_events._SocketTransport";
+    const NAME: &'static CStr = c"rasyncio.selector_events._SelectorSocketTransport";
     const DOC: &'static CStr = c"A stream socket under a protocol; see asyncio's reference of transports.";
     const DICT: bool = true;
     const CALLABLE: bool = false;
@@ -322,16 +349,18 @@ impl Class for SocketTransport {
             .get(c"__class__", c"", |this| {
                 face(this.py(), "selector_events")?.getattr("_SelectorSocketTransport").map(Own::new)
             })
-            .method1(
+            .method1_named(
                 c"write",
-                c"write($self, data, /)\n--\n\n\
+                c"write($self, /, data)\n--\n\n\
                 Send bytes, or keep them until they can be sent.",
+                || ("_SelectorSocketTransport.write", "data"),
                 SocketTransport::write,
             )
-            .method1(
+            .method1_named(
                 c"writelines",
-                c"writelines($self, list_of_data, /)\n--\n\n\
+                c"writelines($self, /, list_of_data)\n--\n\n\
                 Send all of an iterable of bytes.",
+                || ("_SelectorSocketTransport.writelines", "list_of_data"),
                 writelines,
             )
             .method0(
@@ -388,10 +417,11 @@ impl Class for SocketTransport {
                 start_reading(this)?;
                 log_debug(this, "%r resumes reading")
             })
-            .method1(
+            .method1_named(
                 c"set_protocol",
-                c"set_protocol($self, protocol, /)\n--\n\n\
+                c"set_protocol($self, /, protocol)\n--\n\n\
                 Talk to another protocol from now on.",
+                || ("_SelectorSocketTransport.set_protocol", "protocol"),
                 SocketTransport::set_protocol,
             )
             .method0(c"get_protocol", c"get_protocol($self, /)\n--\n\nThe protocol.", |this| {
@@ -422,11 +452,12 @@ impl Class for SocketTransport {
                 The marks (low, high), in bytes.",
                 |this| {
                     let py = this.py();
-                    let high = match this.high.get() {
-                        Some(high) => high.into_pyobject(py)?.into_any(),
-                        None => f64::INFINITY.into_pyobject(py)?.into_any(),
+                    let mark = |kept: &Slot, usual: usize| match kept.get(py) {
+                        Some(mark) => Ok(mark),
+                        None => usual.into_pyobject(py).map(Bound::into_any),
                     };
-                    Ok(Own::new((this.low.get(), high).into_pyobject(py)?.into_any()))
+                    let limits = (mark(&this.low, LOW)?, mark(&this.high, HIGH)?);
+                    Ok(Own::new(limits.into_pyobject(py)?.into_any()))
                 },
             )
             .method(
@@ -462,6 +493,7 @@ impl Class for SocketTransport {
                 abort() with an exception for connection_lost().",
                 |this, error| force_close(this, Some(error.clone()).filter(|e| !e.is_none())),
             )
+            .get(c"max_size", c"The most bytes that one read takes.", |_| Ok(MOST_BYTES))
             .get(c"_loop", c"", |this| Ok(this.core.any().get(this.py()).map(Own::new)))
             .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
             .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))

@@ -77,7 +77,7 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     // A reader of a derived class may have a feed_data of its own.
     let native = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact);
     let Some(reader) = native else { return read_plain(this) };
-    match crate::streams::StreamReader::receive(&reader, this.fd.get(), STREAM_ROOM) {
+    match crate::streams::StreamReader::receive(&reader, SocketTransport::descriptor(this), STREAM_ROOM) {
         Ok(0) => read_eof(this),
         Ok(_) => match crate::streams::StreamReader::received(&reader) {
             Ok(()) => Ok(()),
@@ -91,7 +91,7 @@ fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let event_loop = SocketTransport::event_loop(this);
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Ok(()) };
-    let fd = this.fd.get();
+    let fd = SocketTransport::descriptor(this);
     let data = {
         let mut scratch = native.scratch.borrow_mut();
         if scratch.is_empty() {
@@ -138,6 +138,8 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if !count.is_truthy()? {
         return read_eof(this);
     }
+    // get_buffer() may have put another protocol in this one's place.
+    let protocol = this.protocol.get_or_none(py);
     match protocol.call_method1(intern!(py, "buffer_updated"), (count,)) {
         Ok(_) => Ok(()),
         Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),

@@ -14,23 +14,38 @@ use std::io;
 
 use engine::buffers::WriteBuffer;
 use engine::sys::socket;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 use slots::{Args, Ref, Signature, opt};
 
 use super::end::{call_connection_lost, fatal_error};
-use super::{SocketTransport, WRITE, call_protocol, would_block};
+use super::{HIGH, SocketTransport, WRITE, call_protocol, would_block};
 use crate::futures::given;
 use crate::selector_events::watch;
 use crate::{exceptions, face};
 
-/// The content of any buffer as bytes, a copy.
+/// The content of any contiguous buffer as bytes, a copy unless it is bytes.
 pub(super) fn bytes_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
     let py = data.py();
-    let bytes = py.get_type::<PyBytes>().call1((data,))?;
-    Ok(bytes.cast_into()?)
+    let view = PyMemoryView::from(data)?;
+    if !view.getattr(intern!(py, "c_contiguous"))?.is_truthy()? {
+        return Err(PyBufferError::new_err("memoryview: underlying buffer is not C-contiguous"));
+    }
+    Ok(view.call_method0(intern!(py, "tobytes"))?.cast_into()?)
+}
+
+/// A write that cannot be: the end of the connection, unless it has ended already.
+#[cold]
+pub(super) fn write_failed(this: &Ref<'_, SocketTransport>, error: PyErr) -> PyResult<()> {
+    if this.conn_lost.get() > 0 {
+        return write_lost(this);
+    }
+    fatal_error(this, error, "Fatal write error on socket transport")
 }
 
 /// A write to a connection that is lost: nothing but a warning, when there are many.
@@ -54,7 +69,7 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
     }
     let mut rest = bytes;
     if this.buffered() == 0 {
-        match socket::send(this.fd.get(), bytes) {
+        match socket::send(SocketTransport::descriptor(this), bytes) {
             Ok(sent) if sent == bytes.len() => return Ok(()),
             Ok(sent) => rest = &bytes[sent..],
             Err(error) if would_block(&error) => {}
@@ -87,15 +102,14 @@ pub(super) fn stop_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 }
 
 pub(super) fn maybe_pause_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    let Some(high) = this.high.get() else { return Ok(()) };
-    if this.buffered() <= high || this.protocol_paused.replace(true) {
+    if this.buffered() as f64 <= this.high_mark.get() || this.protocol_paused.replace(true) {
         return Ok(());
     }
     call_protocol(this, "pause_writing")
 }
 
 pub(super) fn maybe_resume_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    if !this.protocol_paused.get() || this.buffered() > this.low.get() {
+    if !this.protocol_paused.get() || this.buffered() as f64 > this.low_mark.get() {
         return Ok(());
     }
     this.protocol_paused.set(false);
@@ -107,7 +121,7 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.conn_lost.get() > 0 || this.buffered() == 0 {
         return Ok(());
     }
-    let fd = this.fd.get();
+    let fd = SocketTransport::descriptor(this);
     let sent = match this.buffer.borrow_mut().as_mut() {
         Some(buffer) => buffer.flush_to(|slices| socket::send_slices(fd, slices)),
         None => Ok(0),
@@ -149,7 +163,7 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 }
 
 pub(super) fn shutdown(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    socket::shutdown_write(this.fd.get()).map_err(exceptions::os_error)
+    socket::shutdown_write(SocketTransport::descriptor(this)).map_err(exceptions::os_error)
 }
 
 pub(super) fn drop_buffer(this: &Ref<'_, SocketTransport>) {
@@ -165,14 +179,21 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
     if this.empty_waiter.is_set() {
         return Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress"));
     }
+    if slots::VERSION < (3, 12) {
+        let joined = PyBytes::new(list.py(), b"").call_method1(intern!(list.py(), "join"), (list,))?;
+        return SocketTransport::write(this, &joined);
+    }
+    if !list.is_truthy()? {
+        return Ok(());
+    }
     let mut chunks = Vec::new();
     for data in list.try_iter()? {
-        let data = data?;
-        // What is no buffer raises here, before anything is sent. `bytes(5)` would not.
-        if !data.is_instance_of::<PyBytes>() {
-            PyMemoryView::from(&data)?;
+        match bytes_of(&data?) {
+            Ok(bytes) => chunks.push(bytes),
+            Err(error) if error.is_instance_of::<PyBufferError>(list.py()) => return write_failed(this, error),
+            // What is no buffer raises before anything is sent.
+            Err(error) => return Err(error),
         }
-        chunks.push(bytes_of(&data)?);
     }
     if chunks.is_empty() {
         return Ok(());
@@ -180,13 +201,14 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
     if this.conn_lost.get() > 0 {
         return write_lost(this);
     }
-    if this.buffered() == 0 {
+    let waited = this.buffered() > 0;
+    if !waited {
         let slices: Vec<io::IoSlice<'_>> =
             chunks.iter().filter(|c| !c.as_bytes().is_empty()).map(|c| io::IoSlice::new(c.as_bytes())).collect();
         if slices.is_empty() {
             return Ok(());
         }
-        let mut sent = match socket::send_slices(this.fd.get(), &slices) {
+        let mut sent = match socket::send_slices(SocketTransport::descriptor(this), &slices) {
             Ok(sent) => sent,
             Err(error) if would_block(&error) => 0,
             Err(error) => {
@@ -206,6 +228,10 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
         let buffer = buffer.get_or_insert_with(WriteBuffer::new);
         chunks.iter().for_each(|chunk| buffer.push(chunk.as_bytes()));
     }
+    if waited {
+        // asyncio tries at once what waits already, and this with it.
+        write_ready(this)?;
+    }
     if this.buffered() == 0 {
         return Ok(());
     }
@@ -216,21 +242,29 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
 pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -> PyResult<()> {
     const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
     let [high, low] = args.parse(&LIMITS)?;
-    let number = |value: &Bound<'_, PyAny>| value.extract::<f64>();
-    let high_given = given(&high).map(number).transpose()?;
-    let low_given = given(&low).map(number).transpose()?;
-    let high = high_given.unwrap_or_else(|| low_given.map_or(65536.0, |low| 4.0 * low));
-    // Rounded down, as `high // 4` is.
-    let low = low_given.unwrap_or((high / 4.0).floor());
-    if !(high >= low && low >= 0.0) {
-        let text = |value: f64| if value.fract() == 0.0 { format!("{value:.0}") } else { value.to_string() };
+    let py = this.py();
+    let int = |number: usize| number.into_pyobject(py).map(Bound::into_any);
+    let high = match (given(&high), given(&low)) {
+        (Some(high), _) => high.clone(),
+        (None, Some(low)) => int(4)?.mul(low)?,
+        (None, None) => int(HIGH)?,
+    };
+    let low = match given(&low) {
+        Some(low) => low.clone(),
+        None => high.floor_div(int(4)?)?,
+    };
+    if !(high.ge(&low)? && low.ge(0)?) {
         return Err(PyValueError::new_err(format!(
             "high ({}) must be >= low ({}) must be >= 0",
-            text(high),
-            text(low)
+            high.repr()?,
+            low.repr()?
         )));
     }
-    this.high.set(if high.is_infinite() { None } else { Some(high as usize) });
-    this.low.set(low as usize);
+    // An int that is too large for a float is more than any buffer holds.
+    let mark = |number: &Bound<'_, PyAny>| number.extract::<f64>().unwrap_or(f64::INFINITY);
+    this.high_mark.set(mark(&high));
+    this.low_mark.set(mark(&low));
+    this.high.set(high);
+    this.low.set(low);
     maybe_pause_protocol(this)
 }

@@ -21,10 +21,12 @@ use std::os::fd::RawFd;
 
 use engine::buffers::ReadBuffer;
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyStopAsyncIteration, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyAssertionError, PyNotImplementedError, PyOverflowError, PyStopAsyncIteration, PyTypeError, PyValueError,
+};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PySlice};
+use pyo3::types::{PyByteArray, PyBytes, PyInt, PySlice};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
 
 use self::reading::{Goal, begin, begin_until, simple};
@@ -47,6 +49,8 @@ class! {
         waiter: Slot,
         source_traceback: Slot,
         limit: Cell<usize>,
+        /// The limit as it was given, if that was no int or a huge one.
+        limit_object: Slot,
         /// How many bytes the read that waits needs at least; it is not woken for fewer.
         wanted: Cell<usize>,
         eof: Cell<bool>,
@@ -159,10 +163,13 @@ impl StreamReader {
             }
             StreamReader::with(this, |buffer| buffer.append(bytes.as_bytes()))?;
         } else {
-            let bytes = PyBuffer::<u8>::get(data)?.to_vec(this.py())?;
-            if bytes.is_empty() {
+            if !data.is_truthy()? {
                 return Ok(());
             }
+            // Whatever a bytearray takes.
+            let bytes = PyByteArray::new(this.py(), b"");
+            bytes.call_method1(intern!(this.py(), "extend"), (data,))?;
+            let bytes = bytes.to_vec();
             StreamReader::with(this, |buffer| buffer.append(&bytes))?;
         }
         StreamReader::received(this)
@@ -227,7 +234,14 @@ fn init(this: &Ref<'_, StreamReader>, args: &Args<'_, '_>) -> PyResult<()> {
     let [limit, event_loop] = args.parse(&INIT)?;
     let limit = match limit {
         Some(limit) if limit.le(0)? => return Err(PyValueError::new_err("Limit cannot be <= 0")),
-        Some(limit) => limit.extract::<f64>()? as usize,
+        Some(limit) => {
+            let plain = limit.cast_exact::<PyInt>().ok().and_then(|limit| limit.extract::<usize>().ok());
+            match plain {
+                Some(_) => this.limit_object.unset(),
+                None => this.limit_object.set(limit.clone()),
+            }
+            plain.map_or_else(|| limit.extract::<f64>().map(|limit| limit as usize), Ok)?
+        }
         None => DEFAULT_LIMIT,
     };
     this.limit.set(limit);
@@ -246,6 +260,17 @@ fn init(this: &Ref<'_, StreamReader>, args: &Args<'_, '_>) -> PyResult<()> {
     Ok(())
 }
 
+/// A number of bytes; None if it is below zero. More than memory has is as much as memory has.
+fn size(count: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    if count.lt(0)? {
+        return Ok(None);
+    }
+    match count.extract::<usize>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(count.py()) => Ok(Some(usize::MAX)),
+        other => other.map(Some),
+    }
+}
+
 fn repr(this: &Ref<'_, StreamReader>) -> PyResult<String> {
     let py = this.py();
     let mut text = "<StreamReader".to_owned();
@@ -256,7 +281,10 @@ fn repr(this: &Ref<'_, StreamReader>) -> PyResult<String> {
         text.push_str(" eof");
     }
     if this.limit.get() != DEFAULT_LIMIT {
-        text.push_str(&format!(" limit={}", this.limit.get()));
+        match this.limit_object.get(py) {
+            Some(limit) => text.push_str(&format!(" limit={}", limit.str()?)),
+            None => text.push_str(&format!(" limit={}", this.limit.get())),
+        }
     }
     for (name, slot) in [("waiter", &this.waiter), ("exception", &this.exception), ("transport", &this.transport)] {
         if let Some(value) = slot.get(py).filter(|v| !v.is_none()) {
@@ -322,18 +350,20 @@ impl Class for StreamReader {
                 StreamReader::maybe_resume,
             )
             .method1(c"_read", c"_read($self, n, /)\n--\n\nread(): the bytes, or the wait for them.", |this, count| {
-                match count.extract::<i64>()? {
-                    0 if this.exception(this.py()).is_none() => Ok(Own::new(PyBytes::new(this.py(), b"").into_any())),
-                    count if count < 0 => begin(this, simple(Goal::All, 0)),
-                    count => begin(this, simple(Goal::Some, count as usize)),
+                match size(count)? {
+                    Some(0) if this.exception(this.py()).is_none() => {
+                        Ok(Own::new(PyBytes::new(this.py(), b"").into_any()))
+                    }
+                    None => begin(this, simple(Goal::All, 0)),
+                    Some(count) => begin(this, simple(Goal::Some, count)),
                 }
             })
             .method1(
                 c"_readexactly",
                 c"_readexactly($self, n, /)\n--\n\nreadexactly(): the bytes, or the wait for them.",
-                |this, count| match count.extract::<i64>()? {
-                    count if count < 0 => Err(PyValueError::new_err("readexactly size can not be less than zero")),
-                    count => begin(this, simple(Goal::Exactly, count as usize)),
+                |this, count| match size(count)? {
+                    None => Err(PyValueError::new_err("readexactly size can not be less than zero")),
+                    Some(count) => begin(this, simple(Goal::Exactly, count)),
                 },
             )
             .method0(c"_readline", c"_readline($self, /)\n--\n\nreadline(): the bytes, or the wait for them.", |this| {

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyTuple};
@@ -101,8 +101,14 @@ fn find<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Found
             None => Found::Not(buffer.len()),
         });
     }
-    let separators: Vec<Vec<u8>> =
-        separators.try_iter()?.map(|s| PyBuffer::<u8>::get(&s?)?.to_vec(py)).collect::<PyResult<_>>()?;
+    let bytes = |separator: Bound<'py, PyAny>| match PyBuffer::<u8>::get(&separator) {
+        Ok(buffer) => buffer.to_vec(py),
+        Err(_) => {
+            let name = separator.get_type().name()?;
+            Err(PyTypeError::new_err(format!("argument should be integer or bytes-like object, not '{name}'")))
+        }
+    };
+    let separators: Vec<Vec<u8>> = separators.try_iter()?.map(|s| bytes(s?)).collect::<PyResult<_>>()?;
     let longest = separators.iter().map(Vec::len).max().unwrap_or(1);
     StreamReader::with(this, |buffer| {
         let mut best: Option<(usize, usize)> = None;
@@ -169,15 +175,26 @@ fn try_line<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<O
     })?;
     StreamReader::maybe_resume(this)?;
     let text = error.value(py).getattr(intern!(py, "args"))?.get_item(0)?;
-    Err(PyValueError::new_err(text.unbind()))
+    Err(slots::raised_from(py, error, PyValueError::new_err(text.unbind())))
+}
+
+/// The reader's exception, if it has one.
+fn check_exception(this: &Ref<'_, StreamReader>) -> PyResult<()> {
+    match this.exception(this.py()) {
+        Some(exception) => Err(slots::raise(&exception)),
+        None => Ok(()),
+    }
+}
+
+/// Tries a read for the first time; None if it must wait.
+fn first_attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Option<Bound<'py, PyAny>>> {
+    check_exception(this)?;
+    attempt(this, reading)
 }
 
 /// Tries a read; None if it must wait.
 fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = this.py();
-    if let Some(exception) = this.exception(py) {
-        return Err(slots::raise(&exception));
-    }
     match reading.goal.get() {
         Goal::Some => {
             let count = reading.count.get();
@@ -263,16 +280,24 @@ fn woken<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> Py
         this.waiter.unset();
     }
     outcome?;
+    // An exception that came after the data does not take it away. Reading all is many reads, each of which looks.
+    if reading.goal.get() == Goal::All {
+        check_exception(this)?;
+    }
     match attempt(this, reading)? {
         Some(data) => Ok(Next::Return(data)),
-        None => next_waiter(this, reading).map(Next::Await),
+        None => {
+            // Nobody would wake this read again.
+            check_exception(this)?;
+            next_waiter(this, reading).map(Next::Await)
+        }
     }
 }
 
 /// A read: the bytes, or the wait for them.
 pub(super) fn begin<'py>(this: &Ref<'py, StreamReader>, reading: Reading) -> PyResult<Own> {
     let py = this.py();
-    match attempt(this, &reading)? {
+    match first_attempt(this, &reading)? {
         Some(data) => Ok(data.into()),
         None => {
             let waiter = next_waiter(this, &reading)?;
@@ -289,7 +314,7 @@ pub(super) fn simple(goal: Goal, count: usize) -> Reading {
 pub(super) fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<'py, PyAny>) -> PyResult<Own> {
     let py = this.py();
     let several = separator.is_instance_of::<PyTuple>() && slots::VERSION >= (3, 13);
-    let separators =
+    let mut separators =
         if several { separator.try_iter()?.collect::<PyResult<Vec<_>>>()? } else { vec![separator.clone()] };
     if separators.is_empty() {
         return Err(PyValueError::new_err("Separator should contain at least one element"));
@@ -299,6 +324,14 @@ pub(super) fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<
             return Err(PyValueError::new_err("Separator should be at least one-byte string"));
         }
     }
+    // Of two that end at the same place the shorter one is found.
+    let mut lengths = Vec::new();
+    for separator in &separators {
+        lengths.push(separator.len()?);
+    }
+    let mut order: Vec<usize> = (0..separators.len()).collect();
+    order.sort_by_key(|at| lengths[*at]);
+    separators = order.into_iter().map(|at| separators[at].clone()).collect();
     let reading = simple(Goal::Until, 0);
     reading.separators.set(PyTuple::new(py, separators)?.into_any());
     begin(this, reading)
@@ -311,7 +344,7 @@ fn begin_called<'py>(wait: &Ref<'py, Wait>) -> PyResult<Next<'py>> {
     let (Some(this), Some(reading)) = (Ref::<StreamReader>::cast(&owner), Ref::<Reading>::cast(&extra)) else {
         return Ok(Next::Return(extra));
     };
-    match attempt(this, reading)? {
+    match first_attempt(this, reading)? {
         Some(data) => Ok(Next::Return(data)),
         None => next_waiter(this, reading).map(Next::Await),
     }

@@ -1,0 +1,84 @@
+//! Raising exceptions as Python's statements do, with the context that a traceback shows.
+//!
+//! Called by rooms that raise an exception object of somebody else's, or raise where asyncio's code is in an `except` clause.
+//! An error that Rust makes has no context of its own accord.
+
+use pyo3::exceptions::{PyBaseException, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// Warns of a resource that was not closed; needs no import, so it works while the interpreter shuts down.
+pub fn resource_warning(source: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
+    let text = std::ffi::CString::new(text.replace('\0', "\\0").replace('%', "%%"))?;
+    // SAFETY: a live object, and a format string without directives.
+    match unsafe { ffi::PyErr_ResourceWarning(source.as_ptr(), 1, text.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(PyErr::fetch(source.py())),
+    }
+}
+
+/// `raise value`: the error, with the exception being handled as its context, as a raise statement sets it.
+pub fn raise(value: &Bound<'_, PyAny>) -> PyErr {
+    let py = value.py();
+    if !value.is_instance_of::<PyBaseException>() {
+        return match value.cast::<PyType>() {
+            Ok(class) if class.is_subclass_of::<PyBaseException>().unwrap_or(false) => match class.call0() {
+                Ok(made) => raise(&made),
+                Err(error) => error,
+            },
+            _ => PyTypeError::new_err("exceptions must derive from BaseException"),
+        };
+    }
+    // SAFETY: two live objects, the first the class of the second, an exception.
+    unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
+    PyErr::fetch(py)
+}
+
+/// `error` as a raise in the `except` clause that caught `context` makes it.
+pub fn raised_from(py: Python<'_>, context: PyErr, error: PyErr) -> PyErr {
+    let context = context.into_value(py).into_bound(py).into_any();
+    let error = error.into_value(py).into_bound(py).into_any();
+    handling(&context, || raise(&error))
+}
+
+unsafe extern "C" {
+    fn PyErr_GetHandledException() -> *mut ffi::PyObject;
+    fn PyErr_SetHandledException(exception: *mut ffi::PyObject);
+}
+
+/// Runs `f` as the body of an `except` clause that caught `error`: `sys.exc_info()` shows it.
+pub fn handling<R>(error: &Bound<'_, PyAny>, f: impl FnOnce() -> R) -> R {
+    struct Restore(*mut ffi::PyObject);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the exception that was being handled before, with the reference that was handed out; null for none.
+            unsafe {
+                PyErr_SetHandledException(self.0);
+                ffi::Py_XDECREF(self.0);
+            }
+        }
+    }
+    // SAFETY: under the GIL; the first hands a reference out, the second counts its own.
+    let _restore = unsafe {
+        let restore = Restore(PyErr_GetHandledException());
+        PyErr_SetHandledException(error.as_ptr());
+        restore
+    };
+    f()
+}
+
+/// Writes to `sys.stderr`, if there is one; needs no import.
+pub fn write_stderr(py: Python<'_>, text: &str) -> PyResult<()> {
+    let text = std::ffi::CString::new(text.replace('\0', "\\0"))?;
+    // SAFETY: under the GIL; a borrowed reference, kept for the call, and a C string.
+    unsafe {
+        let Some(stream) = Bound::from_borrowed_ptr_or_opt(py, ffi::PySys_GetObject(c"stderr".as_ptr())) else {
+            return Ok(());
+        };
+        if !stream.is_none() && ffi::PyFile_WriteString(text.as_ptr(), stream.as_ptr()) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    Ok(())
+}
