@@ -105,6 +105,10 @@ bench: $(BENCH_BUILT) ## compare the speed with asyncio, uvloop and other loops 
 wheel: environment ## build the wheel that people install, for PYTHON, into build/wheels (ARGS=--plain: without a profile)
 	@$(PY) tools/build_wheel.py $(ARGS)
 
+.PHONY: bench-network
+bench-network: $(BENCH_BUILT) ## echo servers under a client that is not Python, beside a bare one (ONLY="read-64-1024 ...", ARGS="--quick")
+	@$(BENCH_PY) benches/network.py $(ONLY) $(ARGS)
+
 # What is measured is the wheel that people install, in an environment of its own.
 $(BENCH_BUILT): $(RUST_SOURCES) $(shell find python -name '*.py' 2>/dev/null) tools/train.py tools/build_wheel.py benches/requirements.txt | environment
 	@$(BENCH_PYTHON) tools/environment.py --tolerate $(BENCH_VENV) benches/requirements.txt

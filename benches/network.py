@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Measures echo servers under a client that is not written in Python, and says how near they come to a bare one.
+
+    benches/network.py                        every row, every implementation that is installed
+    benches/network.py protocols-64-1024      some rows
+    benches/network.py --quick                fewer and shorter rounds
+
+A row is a style of server, a number of connections, and the size of a message in bytes; each connection has one message on
+its way.  The bare server is epoll and system calls and nothing else (crates/engine/examples/bare_echo.rs); it is the limit.
+The rounds are interleaved; a figure is the median of its rounds.  The server's processor time for a message is given too: the
+client takes its share of the machine, and where both have a core of their own it is the truer measure.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from run import FOLDER, ROOT, build, clean_environment, processor, version_of
+
+LOOPS = ("asyncio", "uvloop", "rloop", "blazio", "rasyncio")
+BARE = "bare"
+TICK = os.sysconf("SC_CLK_TCK")
+
+# Style, connections, size: the least share of the bare server, or how many times uvloop's.
+SHARES = {
+    ("protocols", 64, 1024): 0.92,
+    ("read", 64, 1024): 0.75,
+    ("sockets", 64, 1024): 0.60,
+    ("buffered", 64, 1024): None,
+    ("readexactly", 64, 1024): None,
+    ("readline", 64, 1024): None,
+    ("protocols", 64, 10_240): None,
+    ("read", 64, 10_240): None,
+    ("protocols", 64, 102_400): 0.97,
+    ("read", 64, 102_400): 0.80,
+    ("readexactly", 64, 102_400): 0.80,
+    ("protocols", 1, 1024): 0.97,
+    ("read", 1, 1024): 0.92,
+}
+TIMES = {("readline", 64, 1024): 1.7}
+
+
+def name_of(row):
+    return "-".join(map(str, row))
+
+
+def examples():
+    """The bare server and the client, compiled."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--locked", "--release", "-p", "rasyncio-engine", "--examples"], cwd=ROOT, check=True
+    )
+    return {name: target / "release" / "examples" / name for name in ("bare_echo", "echo_client")}
+
+
+def processor_seconds(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def measure(programs, row, loop, seconds):
+    """(messages a second, microseconds of the server's processor for a message), or None and why."""
+    style, connections, size = row
+    if loop == BARE:
+        command = [programs["bare_echo"]]
+    else:
+        launcher = ["-m", "rasyncio"] if loop == "rasyncio" else []
+        command = [sys.executable, *launcher, FOLDER / "echo_server.py", loop, style, str(size)]
+    server = subprocess.Popen(
+        command, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        port = server.stdout.readline().strip()
+        if not port:
+            return None, (server.stderr.read().strip().splitlines() or ["it did not start"])[-1]
+        client = [programs["echo_client"], port, str(connections), str(size)]
+        limit = 10 * seconds + 10
+        subprocess.run([*client, str(seconds / 5)], capture_output=True, text=True, timeout=limit)
+        before = processor_seconds(server)
+        done = subprocess.run([*client, str(seconds)], capture_output=True, text=True, timeout=limit)
+        used = processor_seconds(server) - before
+        if done.returncode:
+            return None, (done.stderr.strip().splitlines() or ["the client failed"])[-1]
+        messages, elapsed = done.stdout.split()
+        return (int(messages) / float(elapsed), used / max(1, int(messages)) * 1e6), None
+    except subprocess.TimeoutExpired:
+        return None, "the client did not end"
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def run_rows(programs, rows, loops, options):
+    results, failures = {}, {}
+    for row in rows:
+        samples = {loop: [] for loop in loops}
+        for _ in range(options.rounds):
+            for loop in loops:
+                if (row, loop) in failures:
+                    continue
+                sample, why = measure(programs, row, loop, options.seconds)
+                if sample is None:
+                    failures[row, loop] = why
+                else:
+                    samples[loop].append(sample)
+        results[row] = {
+            loop: [statistics.median(figures) for figures in zip(*found, strict=True)]
+            for loop, found in samples.items()
+            if found
+        }
+        texts = (f"{loop} {rate / 1e3:.1f}" for loop, (rate, _) in results[row].items())
+        print(f"{name_of(row)}: {'  '.join(texts)}", file=sys.stderr, flush=True)
+    return results, failures
+
+
+def judge(row, result):
+    """What falls short on a row, as text; empty if nothing does."""
+    if "rasyncio" not in result:
+        return "not measured"
+    ours, faults = result["rasyncio"][0], []
+    share, times = SHARES[row], TIMES.get(row)
+    if share and BARE in result and ours < share * result[BARE][0]:
+        faults.append(f"{share:.0%} of bare wanted")
+    if times and "uvloop" in result and ours < times * result["uvloop"][0]:
+        faults.append(f"{times} times uvloop wanted")
+    faults += [
+        f"behind {loop}" for loop, (rate, _) in result.items() if loop not in (BARE, "rasyncio") and rate > 1.02 * ours
+    ]
+    return "; ".join(faults)
+
+
+def markdown(report):
+    loops = report["loops"]
+    yield (
+        "| style, connections, bytes | "
+        + " | ".join(loops)
+        + " | share of bare | times uvloop | CPU us: rasyncio, uvloop | |"
+    )
+    yield "|---|" + "---:|" * (len(loops) + 3) + "---|"
+    for row in report["rows"]:
+        result = row["results"]
+        cells = [f"{result[loop][0] / 1e3:.1f}" if loop in result else "-" for loop in loops]
+        ours = result.get("rasyncio")
+        share = f"{ours[0] / result[BARE][0]:.0%}" if ours and BARE in result else "-"
+        times = f"{ours[0] / result['uvloop'][0]:.2f}" if ours and "uvloop" in result else "-"
+        used = ", ".join(f"{result[loop][1]:.2f}" if loop in result else "-" for loop in ("rasyncio", "uvloop"))
+        title = f"{row['style']}, {row['connections']}, {row['size']:,}"
+        yield f"| {title} | {' | '.join(cells)} | {share} | {times} | {used} | {row['faults'] or 'met'} |"
+
+
+def parse():
+    names = [name_of(row) for row in SHARES]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog="rows: " + " ".join(names)
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW")
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one measurement")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of a third of a second")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench", help="folder for the results")
+    options = parser.parse_args()
+    if unknown := set(options.rows) - set(names):
+        parser.error(f"no such row: {' '.join(sorted(unknown))}; there are: {' '.join(names)}")
+    if options.quick:
+        options.rounds, options.seconds = 2, 0.3
+    return options
+
+
+def main():
+    options = parse()
+    loops = [BARE, *[loop for loop in options.loops if version_of(loop)]]
+    rows = [row for row in SHARES if not options.rows or name_of(row) in options.rows]
+    results, failures = run_rows(examples(), rows, loops, options)
+    report = {
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "versions": {loop: version_of(loop) for loop in loops if loop != BARE},
+        "build": build(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "loops": loops,
+        "rows": [
+            {"style": row[0], "connections": row[1], "size": row[2], "results": result, "faults": judge(row, result)}
+            for row, result in results.items()
+        ],
+        "failures": [f"{name_of(row)} on {loop}: {why}" for (row, loop), why in failures.items()],
+    }
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "network.json").write_text(json.dumps(report, indent=1) + "\n")
+    text = "\n".join(markdown(report))
+    (options.output / "network.md").write_text(text + "\n")
+    print(f"\nthousand messages a second\n\n{text}")
+    for failure in report["failures"]:
+        print(failure)
+    print(f"\nwritten: {options.output}/network.json, network.md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
