@@ -5,6 +5,7 @@ import errno
 import gc
 import os
 import socket
+import sys
 import weakref
 
 import pytest
@@ -476,7 +477,7 @@ def test_protocols_are_changed_in_flight():
     run(main())
 
 
-def test_protocols_are_called_in_the_context_of_creation():
+def test_protocols_are_called_in_the_contexts_of_the_running_version():
     class Noting(Recorder):
         def note(self, event):
             super().note((event, variable.get()))
@@ -495,7 +496,8 @@ def test_protocols_are_called_in_the_context_of_creation():
         await asyncio.create_task(somebody_else())
         far.shutdown(socket.SHUT_WR)
         await protocol.lost
-        assert protocol.events == [(event, "creator") for event in ("made", "data", "eof", "lost")]
+        later = "creator" if sys.version_info >= (3, 15) else "somebody else"
+        assert protocol.events == [("made", "creator"), *[(event, later) for event in ("data", "eof", "lost")]]
         far.close()
 
     run(main())

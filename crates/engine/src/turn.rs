@@ -193,6 +193,46 @@ impl Courtesy {
     }
 }
 
+/// How many events a turn takes, so that what it reads stays near the processor until the tasks that it wakes have used it.
+///
+/// Waking tasks one turn and running them the next means that all reads of a turn come before all that is done with the
+/// bytes. A turn that has read more than a cache holds takes fewer events from then on; one that had its full number and read
+/// little, more. Which descriptors come first is the kernel's choice in any case, and those left out come next.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    most: usize,
+}
+
+impl Portion {
+    /// Bytes read in a turn, above which they are too many; a part of a usual second-level cache.
+    pub const BYTES: usize = 256 * 1024;
+
+    /// A turn takes so many events in any case.
+    pub const LEAST: usize = 4;
+
+    /// The most events for the next turn.
+    #[inline]
+    pub fn most(self) -> usize {
+        self.most
+    }
+
+    /// Note how many events a turn had, and how many bytes it read.
+    #[inline]
+    pub fn took(&mut self, events: usize, bytes: usize) {
+        if bytes > Self::BYTES {
+            self.most = (events * Self::BYTES / bytes).clamp(Self::LEAST, self.most.max(Self::LEAST));
+        } else if events >= self.most {
+            self.most = self.most.saturating_mul(2);
+        }
+    }
+}
+
+impl Default for Portion {
+    fn default() -> Self {
+        Portion { most: usize::MAX }
+    }
+}
+
 /// Whether a wait is likely to be over at once, so that a mere look, with the GIL kept, is worth trying first.
 ///
 /// A loop whose connections are busy finds events whenever it looks; lending the GIL and taking it back then costs more
@@ -242,6 +282,25 @@ mod tests {
             watched: 1,
             claims: Claims::default(),
         }
+    }
+
+    #[test]
+    fn a_turn_takes_as_many_events_as_a_cache_holds_bytes() {
+        let mut portion = Portion::default();
+        portion.took(64, 64 * 1024);
+        assert_eq!(portion.most(), usize::MAX, "small messages are never limited");
+        portion.took(64, 64 * Portion::BYTES / 16);
+        assert_eq!(portion.most(), 16);
+        portion.took(16, Portion::BYTES);
+        assert_eq!(portion.most(), 32, "all that were allowed came, and they were not too much");
+        portion.took(3, 100);
+        assert_eq!(portion.most(), 32, "there were no more");
+        portion.took(32, usize::MAX / 64);
+        assert_eq!(portion.most(), Portion::LEAST);
+        for _ in 0..100 {
+            portion.took(portion.most(), 100);
+        }
+        assert_eq!(portion.most(), usize::MAX);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `class` | native classes: layout, birth, free lists, collection, finalizers, death |
 //! | `spec` | their methods, attributes and slots |
 //! | `args` | argument parsing with CPython's texts |
+//! | `bytes` | bytes objects that the kernel writes |
 //! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
 //! | `send` | resuming awaitables, and being resumed |
 //! | `stop` | the exception that carries a result to `await` |
@@ -23,6 +24,7 @@
 //! | `socket` | whether a socket object still has its descriptor |
 
 mod args;
+mod bytes;
 mod class;
 mod context;
 mod coroutine;
@@ -41,6 +43,7 @@ mod stop;
 mod thread;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
+pub use bytes::filled;
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};

@@ -3,5 +3,6 @@
 mod read;
 mod write;
 
+pub use memchr::memchr as find_byte;
 pub use read::ReadBuffer;
 pub use write::WriteBuffer;

@@ -18,7 +18,7 @@ use slots::{Args, Native, Own, Ref, Spec, add_function};
 
 use crate::events::{LoopCore, running_loop};
 use crate::futures::{Next, Then, Wait};
-use crate::{locks, queues, streams, tasks, timeouts};
+use crate::{locks, queues, selector_events, streams, tasks, timeouts};
 
 /// What there is to know of a coroutine function that native objects stand in for.
 pub struct Shell {
@@ -124,6 +124,8 @@ fn divert(function: &Bound<'_, PyAny>) -> PyResult<()> {
         "Lock.__aexit__" => slots::divert(function, locks::quick_exit),
         "Timeout.__aenter__" => slots::divert(function, timeouts::quick_enter),
         "Timeout.__aexit__" => slots::divert(function, timeouts::quick_exit),
+        "BaseSelectorEventLoop.sock_recv" => slots::divert(function, selector_events::quick_recv),
+        "BaseSelectorEventLoop.sock_sendall" => slots::divert(function, selector_events::quick_sendall),
         "StreamReader.read" => slots::divert(function, streams::quick_read),
         "StreamReader.readexactly" => slots::divert(function, streams::quick_readexactly),
         "StreamReader.readline" => slots::divert(function, streams::quick_readline),

@@ -14,6 +14,7 @@
 //!
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
+mod quick_sock;
 mod sock;
 pub mod transport;
 mod turn;
@@ -24,13 +25,14 @@ use std::rc::Rc;
 
 use engine::interest::Interests;
 use engine::sys::{Events, Interest, Poller, Registrar, Waker};
-use engine::turn::{Courtesy, Hunch};
+use engine::turn::{Courtesy, Hunch, Portion};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Visit, Visitor, class, opt};
 
+pub use self::quick_sock::{quick_recv, quick_sendall};
 use self::watch::Watcher;
 use crate::base_events::BaseEventLoop;
 use crate::events::LoopCore;
@@ -74,6 +76,9 @@ class! {
         quiet_turns: Cell<u32>,
         /// Whether the last turn's look at the poller brought something.
         hunch: Cell<Hunch>,
+        /// How many events the next turn takes, and how many bytes the transports have read since the last look.
+        portion: Cell<Portion>,
+        bytes_read: Cell<usize>,
     }
 }
 

@@ -103,6 +103,10 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) ->
         }
     }
     let mut events = this.events.borrow_mut().take().unwrap_or_default();
+    let mut portion = this.portion.get();
+    portion.took(events.len(), this.bytes_read.take());
+    events.limit(portion.most());
+    this.portion.set(portion);
     let timeout = looked.wait.timeout();
     let mut hunch = this.hunch.get();
     let mut waited = Ok(0);

@@ -239,6 +239,26 @@ pub fn descriptor(given: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     }
 }
 
+/// Whether `object` is what hears of the descriptor.
+pub(super) fn is_watched_by(
+    this: &Ref<'_, BaseSelectorEventLoop>,
+    fd: RawFd,
+    reads: bool,
+    object: &Bound<'_, PyAny>,
+) -> bool {
+    let direction = if reads { Direction::Read } else { Direction::Write };
+    let table = this.interests.0.borrow();
+    table.as_ref().and_then(|table| table.get(fd, direction)).is_some_and(|watcher| watcher.object.is(object))
+}
+
+/// RuntimeError if a transport uses the descriptor.
+pub(super) fn ensure_no_transport_number(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd) -> PyResult<()> {
+    if !this.transports.is_set() {
+        return Ok(());
+    }
+    ensure_no_transport(this, fd.into_pyobject(this.py())?.as_any())
+}
+
 fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     let Some(transports) = this.transports.get(py) else { return Ok(()) };

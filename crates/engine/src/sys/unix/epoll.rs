@@ -34,6 +34,7 @@ pub struct Poller {
 /// Where a wait puts its events; kept by the caller from wait to wait.
 pub struct Events {
     list: Vec<epoll::Event>,
+    most: usize,
 }
 
 // SAFETY: the list holds tokens, which we put there as plain numbers; the pointer in the kernel's union is never used.
@@ -101,7 +102,12 @@ impl Registrar for Poller {
 impl Events {
     /// Room for a first handful; it grows with the need.
     pub fn new() -> Self {
-        Self { list: Vec::with_capacity(64) }
+        Self { list: Vec::with_capacity(64), most: MOST_EVENTS }
+    }
+
+    /// Have waits return no more than `most` events from now on; the others come with the next.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.clamp(1, MOST_EVENTS);
     }
 
     /// The events of the last wait.
@@ -135,10 +141,12 @@ impl Events {
 
     /// Empty the list, and let it grow if the last wait filled it: there may have been more.
     fn make_room(&mut self) {
-        let full = self.list.len() == self.list.capacity();
+        let (count, capacity) = (self.list.len(), self.list.capacity());
         self.list.clear();
-        if full && self.list.capacity() < MOST_EVENTS {
-            self.list.reserve(self.list.capacity() * 2);
+        if capacity > self.most {
+            self.list = Vec::with_capacity(self.most);
+        } else if count == capacity && capacity < self.most {
+            self.list = Vec::with_capacity((capacity * 2).min(self.most));
         }
     }
 }

@@ -15,6 +15,7 @@ use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, sockopt};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
@@ -30,6 +31,13 @@ pub fn receive(fd: Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
     let fd = borrow(fd)?;
     let (received, _) = retry_on_intr(|| rustix::net::recv(fd, &mut *buffer, RecvFlags::empty()))?;
     Ok(received)
+}
+
+/// Receive into memory of any kind; the count says how much of it is initialised now, from the beginning on.
+#[inline]
+pub fn receive_raw(fd: Descriptor, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let fd = borrow(fd)?;
+    retry_on_intr(|| Ok(rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?.0.0.len())).map_err(io::Error::from)
 }
 
 /// Receive into the spare capacity of `buffer`, whose length grows by the count returned.

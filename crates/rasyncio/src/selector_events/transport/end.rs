@@ -36,6 +36,7 @@ pub(super) fn close(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 }
 
 pub(super) fn schedule_lost<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
+    SocketTransport::take_context(this, &this.losing_context)?;
     match this.core.get(this.py()) {
         Some(core) => LoopCore::schedule(&core, this.any().clone(), error, &LOST),
         None => Ok(()),

@@ -17,8 +17,9 @@
 //! poller; where somebody closed or detached it before, every system call fails with EBADF instead of meeting whoever has the
 //! number now. No borrow of the write buffer is open during a Python call.
 //!
-//! The protocol is called by the loop in the context of the transport's creation, as on 3.15; asyncio before that took the
-//! context of whoever had last called resume_reading(), close() or a write() that had to wait.
+//! Contexts, as the running version has them: from 3.15 on the loop calls the protocol in the context of the transport's creation.
+//! Before, data arrives in that of whoever last called resume_reading(), the writing side is served in that of the write()
+//! that had to wait, and connection_lost() comes in that of whoever closed.
 //!
 //! - `read`: what came from the kernel goes to the protocol.
 //! - `write`: what the user sends goes to the kernel, or waits.
@@ -58,8 +59,8 @@ const LOW: usize = HIGH / 4;
 /// The most bytes that one read takes.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// How much a stream reader's buffer is offered to the kernel at once.
-const STREAM_ROOM: usize = 64 * 1024;
+/// After a read of so many bytes the next is expected to be as large.
+const LARGE: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 enum Style {
@@ -78,8 +79,10 @@ class! {
         protocol: Slot,
         server: Slot,
         empty_waiter: Slot,
-        /// The context of creation, in which the protocol is called by the loop.
+        /// The contexts in which the loop calls the protocol; the last two where they are others than the first.
         context: Slot,
+        writing_context: Slot,
+        losing_context: Slot,
         /// The marks, where they are not the usual ones.
         high: Slot,
         low: Slot,
@@ -99,6 +102,10 @@ class! {
         reading: Cell<bool>,
         writing: Cell<bool>,
         own_attributes: Cell<bool>,
+        /// How much the last read took.
+        last_read: Cell<usize>,
+        /// Whether contexts are those of callers (before 3.15).
+        callers_contexts: Cell<bool>,
     }
 }
 
@@ -112,6 +119,16 @@ fn loop_of(object: &Bound<'_, PyAny>) -> Option<Own> {
 
 fn context_of(object: &Bound<'_, PyAny>) -> Option<Own> {
     Ref::<SocketTransport>::cast(object)?.context.get(object.py()).map(Own::new)
+}
+
+fn writing_context(object: &Bound<'_, PyAny>) -> Option<Own> {
+    let this = Ref::<SocketTransport>::cast(object)?;
+    this.writing_context.get(object.py()).or_else(|| this.context.get(object.py())).map(Own::new)
+}
+
+fn losing_context(object: &Bound<'_, PyAny>) -> Option<Own> {
+    let this = Ref::<SocketTransport>::cast(object)?;
+    this.losing_context.get(object.py()).or_else(|| this.context.get(object.py())).map(Own::new)
 }
 
 /// The context to read in. None for a stream reader: what it wakes runs in contexts of its own.
@@ -133,7 +150,7 @@ static READ: Kind = Kind {
 static WRITE: Kind = Kind {
     run: |object, _| write_ready(transport(object)?),
     event_loop: loop_of,
-    context: context_of,
+    context: writing_context,
     name: "SocketTransportWrite",
     qualname: Some("_SelectorSocketTransport._write_ready"),
 };
@@ -154,7 +171,7 @@ static LOST: Kind = Kind {
         call_connection_lost(transport(object)?, argument.unwrap_or(&none))
     },
     event_loop: loop_of,
-    context: context_of,
+    context: losing_context,
     name: "SocketTransportLost",
     qualname: Some("_SelectorSocketTransport._call_connection_lost"),
 };
@@ -196,6 +213,7 @@ impl SocketTransport {
         // A context that is given is shared by all calls; of the caller's, connection_made has a copy of its own.
         let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
         this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
+        this.callers_contexts.set(context.is_none() && slots::VERSION < (3, 15));
         this.high_mark.set(HIGH as f64);
         this.low_mark.set(LOW as f64);
         let known = PyDict::new(py);
@@ -257,6 +275,14 @@ impl SocketTransport {
             false => socket.call_method0(intern!(py, "fileno")).ok()?.extract().ok(),
         });
         if number == Some(fd) { fd } else { -1 }
+    }
+
+    /// The current context is the one for `place` from now on, where contexts are those of callers.
+    fn take_context(this: &Ref<'_, SocketTransport>, place: &Slot) -> PyResult<()> {
+        if this.callers_contexts.get() {
+            place.set(slots::copy_current(this.py())?);
+        }
+        Ok(())
     }
 
     fn buffered(&self) -> usize {
@@ -414,6 +440,7 @@ impl Class for SocketTransport {
                 if this.closing.get() || !this.paused.replace(false) {
                     return Ok(());
                 }
+                SocketTransport::take_context(this, &this.context)?;
                 start_reading(this)?;
                 log_debug(this, "%r resumes reading")
             })

@@ -21,12 +21,10 @@ use pyo3::types::PyBytes;
 use slots::Ref;
 
 use super::end::{close, fatal_error};
-use super::{
-    BaseSelectorEventLoop, MOST_BYTES, READ, STREAM_ROOM, SocketTransport, Style, leaves, log_debug, would_block,
-};
+use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, leaves, log_debug, would_block};
 use crate::exceptions;
 use crate::selector_events::watch;
-use crate::streams::StreamReaderProtocol;
+use crate::streams::{StreamReader, StreamReaderProtocol};
 
 pub(super) fn start_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.closing.get() || this.paused.get() || this.reading.replace(true) {
@@ -70,6 +68,36 @@ fn protocol_failed(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str)
     if leaves(this.py(), &error) { Err(error) } else { fatal_error(this, error, message) }
 }
 
+/// What the kernel has, as bytes.
+///
+/// A small read goes through memory of the loop's, which is near the processor by now; where the last was large, the kernel
+/// writes into the bytes object itself. That has little more room than the last had need of: of the most that a read takes,
+/// the allocator would get fresh pages from the system each time.
+fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
+    let (py, fd) = (this.py(), SocketTransport::descriptor(this));
+    let event_loop = SocketTransport::event_loop(this);
+    let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
+        return Ok(Err(io::ErrorKind::WouldBlock.into()));
+    };
+    let last = this.last_read.get();
+    let room = if last >= LARGE { (last + last / 16 + 4096).min(MOST_BYTES) } else { MOST_BYTES };
+    let received = if last >= LARGE {
+        slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?
+    } else {
+        let mut scratch = native.scratch.borrow_mut();
+        if scratch.len() < MOST_BYTES {
+            scratch.resize(MOST_BYTES, 0);
+        }
+        socket::receive(fd, &mut scratch[..MOST_BYTES]).map(|count| PyBytes::new(py, &scratch[..count]))
+    };
+    if let Ok(data) = &received {
+        let count = data.as_bytes().len();
+        this.last_read.set(if count == room { 2 * room } else { count });
+        native.bytes_read.set(native.bytes_read.get() + count);
+    }
+    Ok(received)
+}
+
 fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let protocol = this.protocol.get_or_none(py);
@@ -77,9 +105,9 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     // A reader of a derived class may have a feed_data of its own.
     let native = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact);
     let Some(reader) = native else { return read_plain(this) };
-    match crate::streams::StreamReader::receive(&reader, SocketTransport::descriptor(this), STREAM_ROOM) {
-        Ok(0) => read_eof(this),
-        Ok(_) => match crate::streams::StreamReader::received(&reader) {
+    match receive(this)? {
+        Ok(data) if data.as_bytes().is_empty() => read_eof(this),
+        Ok(data) => match StreamReader::add(&reader, data).and_then(|()| StreamReader::received(&reader)) {
             Ok(()) => Ok(()),
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
         },
@@ -89,19 +117,9 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 
 fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
-    let event_loop = SocketTransport::event_loop(this);
-    let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Ok(()) };
-    let fd = SocketTransport::descriptor(this);
-    let data = {
-        let mut scratch = native.scratch.borrow_mut();
-        if scratch.is_empty() {
-            scratch.resize(MOST_BYTES, 0);
-        }
-        socket::receive(fd, &mut scratch).map(|count| (count, PyBytes::new(py, &scratch[..count])))
-    };
-    match data {
-        Ok((0, _)) => read_eof(this),
-        Ok((_, data)) => {
+    match receive(this)? {
+        Ok(data) if data.as_bytes().is_empty() => read_eof(this),
+        Ok(data) => {
             let protocol = this.protocol.get_or_none(py);
             match protocol.call_method1(intern!(py, "data_received"), (data,)) {
                 Ok(_) => Ok(()),

@@ -85,6 +85,7 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
 
 pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if !this.writing.replace(true) {
+        SocketTransport::take_context(this, &this.writing_context)?;
         if let Some(core) = this.core.get(this.py()) {
             watch::add_resident_writer(&core, this.fd.get(), this.any().clone(), &WRITE)?;
         }

@@ -1,12 +1,14 @@
 //! `StreamReader`: bytes that came, and who waits for more.
 //!
-//! Called by whoever feeds: the protocol, or the socket transport straight from the kernel ([`StreamReader::receive`]); by users
+//! Called by whoever feeds: the protocol, or the socket transport straight from the kernel ([`StreamReader::add`]); by users
 //! for what they ask of a reader. Calls the transport to pause and resume it.
 //!
 //! - `reading`: the five ways to read, and how a read waits.
 //!
 //! States: open -> eof (no more bytes will come) and, apart from that, an exception that every read raises. The transport is
 //! paused while more than twice the limit waits to be read, and resumed when no more than the limit is left.
+//!
+//! What came in one piece stays one: a read that takes all of it gets that very object. Anything else copies it into the buffer.
 //!
 //! Invariant: at most one read waits. The buffer is not borrowed across a Python call.
 //!
@@ -17,7 +19,6 @@ mod reading;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::RawFd;
 
 use engine::buffers::ReadBuffer;
 use pyo3::buffer::PyBuffer;
@@ -41,6 +42,8 @@ class! {
     /// Bytes that came, and who waits for more.
     pub struct StreamReader {
         buffer: Plain<RefCell<Option<ReadBuffer>>>,
+        /// All the bytes that wait, where they came in one piece; the buffer is empty then.
+        piece: Slot,
         /// The bytearray that holds the bytes since somebody looked at `_buffer`.
         exposed: Slot,
         event_loop: Slot,
@@ -62,15 +65,44 @@ impl StreamReader {
     fn with<R>(this: &Ref<'_, StreamReader>, f: impl FnOnce(&mut ReadBuffer) -> R) -> PyResult<R> {
         match this.exposed.get(this.py()) {
             Some(exposed) => with_exposed(&exposed, f),
-            None => Ok(f(this.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new))),
+            None => {
+                StreamReader::fold(this);
+                Ok(f(this.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new)))
+            }
         }
+    }
+
+    /// Puts the piece into the buffer.
+    fn fold(this: &Ref<'_, StreamReader>) {
+        if let Some(piece) = this.piece.take(this.py()) {
+            if let Ok(bytes) = piece.cast::<PyBytes>() {
+                this.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new).append(bytes.as_bytes());
+            }
+        }
+    }
+
+    /// The piece, if all that waits is one.
+    fn piece<'py>(this: &Ref<'py, StreamReader>) -> Option<Bound<'py, PyBytes>> {
+        this.piece.get(this.py())?.cast_into().ok()
+    }
+
+    /// Adds bytes as they came.
+    pub fn add<'py>(this: &Ref<'py, StreamReader>, bytes: Bound<'py, PyBytes>) -> PyResult<()> {
+        if !this.exposed.is_set() && StreamReader::is_empty(this)? {
+            this.piece.set(bytes.into_any());
+            return Ok(());
+        }
+        StreamReader::with(this, |buffer| buffer.append(bytes.as_bytes()))
     }
 
     /// How many bytes wait to be read.
     pub fn len(this: &Ref<'_, StreamReader>) -> PyResult<usize> {
         match this.exposed.get(this.py()) {
             Some(exposed) => exposed.len(),
-            None => Ok(this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len)),
+            None => match StreamReader::piece(this) {
+                Some(piece) => Ok(piece.as_bytes().len()),
+                None => Ok(this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len)),
+            },
         }
     }
 
@@ -85,6 +117,7 @@ impl StreamReader {
         if let Some(exposed) = this.exposed.get(py) {
             return Ok(exposed);
         }
+        StreamReader::fold(this);
         let buffer = this.buffer.borrow_mut().take().unwrap_or_default();
         let exposed = PyByteArray::new(py, buffer.as_slice()).into_any();
         this.exposed.set(exposed.clone());
@@ -102,6 +135,9 @@ impl StreamReader {
     /// Takes `count` bytes, or as many as there are.
     fn take<'py>(this: &Ref<'py, StreamReader>, count: usize) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
+        if StreamReader::piece(this).is_some_and(|piece| count >= piece.as_bytes().len()) {
+            return Ok(this.piece.take(py).unwrap_or_else(|| PyBytes::new(py, b"").into_any()));
+        }
         let bytes = StreamReader::with(this, |buffer| {
             let bytes = PyBytes::new(py, &buffer.as_slice()[..count.min(buffer.len())]);
             buffer.consume(count);
@@ -124,11 +160,6 @@ impl StreamReader {
             Some(waiter) if !is_cancelled(&waiter)? => set_result(&waiter, py.None().into_bound(py)),
             _ => Ok(()),
         }
-    }
-
-    /// Lets the kernel write into the buffer; answers how many bytes came, 0 for the end of the stream.
-    pub fn receive(this: &Ref<'_, StreamReader>, fd: RawFd, room: usize) -> std::io::Result<usize> {
-        StreamReader::with(this, |buffer| buffer.receive(fd, room)).map_err(std::io::Error::from)?
     }
 
     /// What is to be done when bytes have come: wake who waits, pause the transport if they are too many.
@@ -161,7 +192,7 @@ impl StreamReader {
             if bytes.as_bytes().is_empty() {
                 return Ok(());
             }
-            StreamReader::with(this, |buffer| buffer.append(bytes.as_bytes()))?;
+            StreamReader::add(this, bytes.clone())?;
         } else {
             if !data.is_truthy()? {
                 return Ok(());
@@ -387,6 +418,7 @@ impl Class for StreamReader {
                 |this| StreamReader::expose(this).map(Own::new),
                 |this, value| {
                     let Some(value) = value else { return Err(PyTypeError::new_err("cannot delete attribute")) };
+                    this.piece.unset();
                     let old = this.buffer.borrow_mut().take();
                     drop(old);
                     match value.cast::<PyByteArray>() {

@@ -96,6 +96,15 @@ fn find<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Found
     let separators = reading.separators.get_or_none(py);
     let offset = reading.offset.get();
     if separators.is_none() {
+        // The usual case: one line came, and nothing else.
+        if let Some(piece) = StreamReader::piece(this) {
+            return Ok(
+                match engine::buffers::find_byte(b'\n', &piece.as_bytes()[offset.min(piece.as_bytes().len())..]) {
+                    Some(at) => Found::At(offset + at, offset + at + 1),
+                    None => Found::Not(piece.as_bytes().len()),
+                },
+            );
+        }
         return StreamReader::with(this, |buffer| match buffer.find(b"\n", offset) {
             Some(at) => Found::At(at, at + 1),
             None => Found::Not(buffer.len()),
