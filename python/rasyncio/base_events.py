@@ -167,6 +167,28 @@ async def _create_server_getaddrinfo(self, host, port, family, flags):
     raise OSError(f"getaddrinfo({host!r}) returned empty list")
 
 
+@shell(BaseEventLoop)
+async def create_datagram_endpoint(
+    self,
+    protocol_factory,
+    local_addr=None,
+    remote_addr=None,
+    *,
+    family=0,
+    proto=0,
+    flags=0,
+    reuse_port=None,
+    allow_broadcast=None,
+    sock=None,
+):
+    """Open a datagram socket, bound to local_addr, connected to remote_addr, or take one; answers (transport, protocol).
+
+    With AF_UNIX as family the addresses are paths. OSError if no address can be bound or connected.
+    """
+    options = (family, proto, flags, reuse_port, allow_broadcast, sock)
+    return await self._create_datagram_endpoint(protocol_factory, local_addr, remote_addr, *options)
+
+
 class Server(_rasyncio._Server, AbstractServer):
     """Listening sockets and the connections they brought; see asyncio's reference of event loops."""
 

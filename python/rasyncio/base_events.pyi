@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 from .events import AbstractEventLoop, Handle
 from .protocols import BaseProtocol
-from .transports import Transport
+from .transports import DatagramTransport, Transport
 
 __all__ = ("BaseEventLoop", "Server")
 
@@ -139,6 +139,29 @@ class BaseEventLoop(AbstractEventLoop):
         interleave: int | None = None,
         all_errors: bool = False,
     ) -> tuple[Transport, _ProtocolT]: ...
+
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        local_addr: tuple[str, int] | str | None = None,
+        remote_addr: tuple[str, int] | str | None = None,
+        *,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        reuse_port: bool | None = None,
+        allow_broadcast: bool | None = None,
+        sock: socket | None = None,
+    ) -> tuple[DatagramTransport, _ProtocolT]:
+        """Open a datagram socket, bound to local_addr and connected to remote_addr if given, or take sock.  Returns
+        (transport, protocol).
+
+        protocol_factory() makes the protocol, a DatagramProtocol.  With AF_UNIX as family the addresses are paths; a socket
+        file that is in the way of local_addr is removed.  With allow_broadcast the socket is not connected: remote_addr is
+        where the transport sends to.
+
+        Raises OSError if no address can be bound or connected, ValueError for arguments that contradict each other.
+        """
 
     # For classes that derive from it, and for loops that live in another one's main loop.
     def _run_forever_setup(self) -> None: ...

@@ -6,7 +6,7 @@ from . import _rasyncio
 from ._lazy import lazily
 from ._shell import shell
 from .base_events import BaseEventLoop
-from .transports import Transport
+from .transports import DatagramTransport, Transport
 
 __getattr__ = lazily(
     __name__,
@@ -43,6 +43,10 @@ class _SelectorSocketTransport(Transport):
     """What `__class__` of a socket transport is: the native class cannot derive from asyncio.Transport, this one does."""
 
 
+class _SelectorDatagramTransport(Transport, DatagramTransport):
+    """What `__class__` of a datagram transport is, for the same reason."""
+
+
 @shell(BaseSelectorEventLoop)
 async def sock_recv(self, sock, n):
     """Receive at most n bytes from a non-blocking socket."""
@@ -53,6 +57,24 @@ async def sock_recv(self, sock, n):
 async def sock_recv_into(self, sock, buf):
     """Receive into a buffer from a non-blocking socket; answers how many bytes came."""
     return await self._sock_recv_into(sock, buf)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_recvfrom(self, sock, bufsize):
+    """Receive a datagram of at most bufsize bytes from a non-blocking socket; answers (data, address)."""
+    return await self._sock_recvfrom(sock, bufsize)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_recvfrom_into(self, sock, buf, nbytes=0):
+    """Receive a datagram into a buffer from a non-blocking socket; answers (how many bytes came, address)."""
+    return await self._sock_recvfrom_into(sock, buf, nbytes)
+
+
+@shell(BaseSelectorEventLoop)
+async def sock_sendto(self, sock, data, address):
+    """Send a datagram to address from a non-blocking socket; answers how many bytes were sent."""
+    return await self._sock_sendto(sock, data, address)
 
 
 @shell(BaseSelectorEventLoop)

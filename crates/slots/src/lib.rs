@@ -20,11 +20,13 @@
 //! | `thread` | one object per thread, such as a running loop |
 //! | `function` | Python functions whose quick cases are answered natively |
 //! | `kind` | questions to type objects |
+//! | `audit` | events for `sys.addaudithook` |
 //! | `raise` | raising with the context that a traceback shows |
 //! | `socket` | whether a socket object still has its descriptor |
 
 mod args;
 mod bytes;
+mod audit;
 mod class;
 mod context;
 mod coroutine;
@@ -44,6 +46,7 @@ mod thread;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
 pub use bytes::filled;
+pub use audit::audit;
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};

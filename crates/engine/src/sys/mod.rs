@@ -26,6 +26,7 @@
 //!    - `fd()` to register (under [`WAKER_TOKEN`]), `drain()` to make it quiet.
 //! 3. [`socket`]: what stream transports do to a socket, non-blocking, each an `io::Result` with the kernel's error
 //!    number kept; `EINTR` is retried; sending never raises `SIGPIPE`; new descriptors do not survive `exec`.
+//!    [`datagram`]: the same for datagram transports, a datagram a call.
 //! 4. [`SignalPipe`], where the system has signals: a descriptor for `signal.set_wakeup_fd` and one to watch.
 //! 5. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
@@ -39,6 +40,7 @@ mod unix;
 
 #[cfg(unix)]
 pub use unix::{
+    datagram,
     epoll::{Events, Poller},
     signal_pipe::SignalPipe,
     socket,

@@ -6,6 +6,8 @@
 //! - `watch`: who hears of which descriptor.
 //! - `turn`: the native turn.
 //! - `transport`: stream sockets under protocols.
+//! - `datagram`: datagram sockets under protocols.
+//! - `flow`: the marks of a write buffer.
 //! - `sock`: sock_recv and its kin, accepting.
 //!
 //! Two modes. With its own poller the loop is native throughout. With a `selectors` object, given by the caller or made
@@ -15,6 +17,8 @@
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
 mod quick_sock;
+mod datagram;
+mod flow;
 mod sock;
 pub mod transport;
 mod turn;
@@ -299,6 +303,7 @@ impl Class for BaseSelectorEventLoop {
             },
         );
         sock::define(spec);
+        datagram::define(spec);
         watch::define(spec);
     }
 }
@@ -311,5 +316,6 @@ pub fn core<'a, 'py>(this: &'a Ref<'py, BaseSelectorEventLoop>) -> &'a Ref<'py, 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<BaseSelectorEventLoop>(module)?;
-    slots::add_class::<transport::SocketTransport>(module)
+    slots::add_class::<transport::SocketTransport>(module)?;
+    slots::add_class::<datagram::DatagramTransport>(module)
 }

@@ -79,15 +79,30 @@ fn retried<'py, const N: usize>(
     this: &Ref<'py, BaseSelectorEventLoop>,
     name: &'static str,
     method: &'static str,
+    way: Way,
     args: &Args<'_, 'py>,
 ) -> PyResult<Own> {
-    let py = this.py();
     let [socket, rest @ ..] = args.positional() else { return Err(PyTypeError::new_err("sock is missing")) };
     if rest.len() != N {
         return Err(PyTypeError::new_err(format!("{name}() takes {} arguments", N + 1)));
     }
     check(this, socket)?;
-    let arguments = PyTuple::new(py, rest.iter().cloned())?.into_any();
+    retried_call(this, name, method, way, socket, rest.iter().cloned())
+}
+
+fn retried_call<'py, A>(
+    this: &Ref<'py, BaseSelectorEventLoop>,
+    name: &'static str,
+    method: &'static str,
+    way: Way,
+    socket: &Bound<'py, PyAny>,
+    arguments: A,
+) -> PyResult<Own>
+where
+    A: IntoIterator<Item = Bound<'py, PyAny>, IntoIter: ExactSizeIterator>,
+{
+    let py = this.py();
+    let arguments = PyTuple::new(py, arguments)?.into_any();
     let kept = [this.any().clone(), socket.clone(), arguments];
     slots::coroutine(py, name, kept, move |co, [event_loop, socket, arguments]| async move {
         loop {
@@ -96,12 +111,29 @@ fn retried<'py, const N: usize>(
                 co.get(socket).call_method1(method, arguments).map(Own::new)
             };
             match tried {
-                Err(error) if would_block(co.py(), &error) => ready(&co, event_loop, socket, Way::Read).await?,
+                Err(error) if would_block(co.py(), &error) => ready(&co, event_loop, socket, way).await?,
                 other => return other,
             }
         }
     })
     .map(Own::new)
+}
+
+fn sock_recvfrom_into<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
+    let [socket, buffer, count] = args.positional() else {
+        return Err(PyTypeError::new_err("sock_recvfrom_into() takes sock, buf and nbytes"));
+    };
+    check(this, socket)?;
+    // As many as fit, where no count is given.
+    let count = if count.is_truthy()? { count.clone() } else { buffer.len()?.into_pyobject(this.py())?.into_any() };
+    retried_call(
+        this,
+        "BaseSelectorEventLoop.sock_recvfrom_into",
+        "recvfrom_into",
+        Way::Read,
+        socket,
+        [buffer.clone(), count],
+    )
 }
 
 fn sock_accept<'py>(this: &Ref<'py, BaseSelectorEventLoop>, socket: &Bound<'py, PyAny>) -> PyResult<Own> {
@@ -375,10 +407,21 @@ fn make_socket_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Arg
 
 pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
     spec.method(c"_sock_recv", c"_sock_recv($self, sock, n, /)\n--\n\nThe body of sock_recv().", |this, args| {
-        retried::<1>(this, "BaseSelectorEventLoop.sock_recv", "recv", args)
+        retried::<1>(this, "BaseSelectorEventLoop.sock_recv", "recv", Way::Read, args)
     })
     .method(c"_sock_recv_into", c"_sock_recv_into($self, sock, buf, /)\n--\n\nThe body of sock_recv_into().", |this, args| {
-        retried::<1>(this, "BaseSelectorEventLoop.sock_recv_into", "recv_into", args)
+        retried::<1>(this, "BaseSelectorEventLoop.sock_recv_into", "recv_into", Way::Read, args)
+    })
+    .method(c"_sock_recvfrom", c"_sock_recvfrom($self, sock, bufsize, /)\n--\n\nThe body of sock_recvfrom().", |this, args| {
+        retried::<1>(this, "BaseSelectorEventLoop.sock_recvfrom", "recvfrom", Way::Read, args)
+    })
+    .method(
+        c"_sock_recvfrom_into",
+        c"_sock_recvfrom_into($self, sock, buf, nbytes, /)\n--\n\nThe body of sock_recvfrom_into().",
+        sock_recvfrom_into,
+    )
+    .method(c"_sock_sendto", c"_sock_sendto($self, sock, data, address, /)\n--\n\nThe body of sock_sendto().", |this, args| {
+        retried::<2>(this, "BaseSelectorEventLoop.sock_sendto", "sendto", Way::Write, args)
     })
     .method(c"_sock_sendall", c"_sock_sendall($self, sock, data, /)\n--\n\nThe body of sock_sendall().", sock_sendall)
     .method(c"_sock_connect", c"_sock_connect($self, sock, address, /)\n--\n\nThe body of sock_connect().", sock_connect)

@@ -3,6 +3,7 @@
 //! Descriptors come from Python as plain integers whose owner is a Python object (or nobody: a user may pass any
 //! number to `add_reader`), so they cannot be `OwnedFd`, and every call here starts with [`borrow`].
 
+pub mod datagram;
 pub mod epoll;
 pub mod signal_pipe;
 pub mod socket;

@@ -16,7 +16,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PySet, PyString};
 use slots::{Args, Ref, Signature, arg};
 
-use super::{BaseEventLoop, check_ssl_socket, constant, no_tls, none, socket_module, stream_socket_expected};
+use super::{
+    BaseEventLoop, check_ssl_socket, constant, no_tls, none, set_reuse_port, socket_module, stream_socket_expected,
+};
 use crate::face;
 
 const SERVER: Signature<14> = Signature::method(
@@ -243,14 +245,7 @@ fn bind_one<'py>(
     let number: i64 = family.extract()?;
     let is_six = number == constant(py, "AF_INET6")?;
     if options.reuse_port && (is_six || number == constant(py, "AF_INET")?) {
-        if !module.hasattr(intern!(py, "SO_REUSEPORT"))? {
-            return Err(PyValueError::new_err("reuse_port not supported by socket module"));
-        }
-        set("SOL_SOCKET", "SO_REUSEPORT").map_err(|_| {
-            PyValueError::new_err(
-                "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented.",
-            )
-        })?;
+        set_reuse_port(&socket)?;
     }
     if options.keep_alive {
         set("SOL_SOCKET", "SO_KEEPALIVE")?;

@@ -1,4 +1,5 @@
-//! Making connections and servers: `create_connection`, `create_server`, `connect_accepted_socket`, `getaddrinfo`.
+//! Making connections, servers and datagram endpoints: `create_connection`, `create_server`, `create_datagram_endpoint`,
+//! `connect_accepted_socket`, `getaddrinfo`.
 //!
 //! Called by the shells on the face, which give all arguments by position; calls the executor for names, the socket module
 //! (by the face's name `socket`, so that patches to it hold), and the loop's own methods for connecting and transports.
@@ -6,12 +7,14 @@
 //! - `resolve`: hosts and ports become address infos.
 //! - `client`: `create_connection`: one address after another, or several at a time.
 //! - `listen`: `create_server`: one socket for each address.
+//! - `datagram`: `create_datagram_endpoint`: a socket for the first pair of addresses that works.
 //!
 //! Here are what they share: checks of sockets given by the user, and a transport on a socket that is connected.
 //!
 //! A socket that was made here is closed on every way out but success, cancellation included.
 
 mod client;
+mod datagram;
 mod listen;
 mod resolve;
 
@@ -22,6 +25,7 @@ use pyo3::types::{PyModule, PyTuple};
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, add_function, arg, opt};
 
 use self::client::create_connection;
+use self::datagram::create_datagram_endpoint;
 use self::listen::create_server;
 use self::resolve::{ensure_resolved, getaddrinfo, getaddrinfo_debug, interleave, ipaddr_info};
 use super::{BaseEventLoop, create_future};
@@ -54,6 +58,21 @@ fn set_nodelay(socket: &Bound<'_, PyAny>) -> PyResult<()> {
         socket.call_method1(intern!(py, "setsockopt"), (level, option, 1))?;
     }
     Ok(())
+}
+
+fn set_reuse_port(socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = socket.py();
+    let module = socket_module(py)?;
+    if !module.hasattr(intern!(py, "SO_REUSEPORT"))? {
+        return Err(PyValueError::new_err("reuse_port not supported by socket module"));
+    }
+    let (level, option) = (module.getattr(intern!(py, "SOL_SOCKET"))?, module.getattr(intern!(py, "SO_REUSEPORT"))?);
+    match socket.call_method1(intern!(py, "setsockopt"), (level, option, 1)) {
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Err(PyValueError::new_err(
+            "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented.",
+        )),
+        other => other.map(drop),
+    }
 }
 
 fn check_ssl_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -177,6 +196,12 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
     .method(c"_create_server", c"_create_server($self, /, *args)\n--\n\nThe body of create_server().", |this, args| {
         create_server(this, args).map(Own::new)
     })
+    .method(
+        c"_create_datagram_endpoint",
+        c"_create_datagram_endpoint($self, /, *args)\n--\n\n\
+        The body of create_datagram_endpoint().",
+        |this, args| create_datagram_endpoint(this, args).map(Own::new),
+    )
     .method(
         c"_connect_accepted_socket",
         c"_connect_accepted_socket($self, /, *args)\n--\n\n\

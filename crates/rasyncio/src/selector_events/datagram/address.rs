@@ -1,0 +1,147 @@
+//! Addresses of datagrams: as the kernel has them, and as Python's socket module has them.
+//!
+//! Called by `read` for the sender of what came, by `send` for the receiver of what goes; calls nothing.
+//!
+//! IPv4 is `(host, port)`, IPv6 `(host, port, flowinfo, scope_id)`, a Unix socket a str, or bytes in Linux's abstract
+//! namespace, or None for a sender without a name. The text of a host is that of `inet_ntop`.
+//!
+//! Most endpoints talk to few others: the last address of either direction is remembered with its Python object. One that
+//! is given to be sent to is recognised by identity alone, which is sound because only tuples that cannot change are
+//! remembered: of exactly a str and ints.
+//!
+//! What is not plainly numeric (names of hosts, ports out of range, scopes in the text) is not understood here, on purpose:
+//! the socket object's own `sendto` knows it, and has the errors for it.
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+
+use engine::sys::datagram::Address;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
+use slots::{Slot, Visit, Visitor};
+
+/// The families whose datagrams are received and sent without the socket object.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+pub(super) enum Family {
+    /// Any other, or a socket object of another class: everything goes by its methods.
+    #[default]
+    Foreign,
+    Four,
+    Six,
+    Unix,
+}
+
+/// An address and the Python object for it, the last that was seen.
+#[derive(Default)]
+pub(super) struct Last {
+    address: Cell<Option<SocketAddr>>,
+    object: Slot,
+}
+
+impl Visit for Last {
+    fn visit(&self, visitor: &Visitor) {
+        self.object.visit(visitor);
+    }
+    fn clear(&self) {
+        self.forget();
+    }
+}
+
+impl Last {
+    pub(super) fn forget(&self) {
+        self.address.set(None);
+        self.object.unset();
+    }
+
+    fn remember(&self, address: SocketAddr, object: &Bound<'_, PyAny>) {
+        self.address.set(Some(address));
+        self.object.set(object.clone());
+    }
+
+    /// The Python object for the sender of a datagram.
+    pub(super) fn sender<'py>(&self, py: Python<'py>, from: Option<Address>) -> PyResult<Bound<'py, PyAny>> {
+        let address = match from {
+            None => return Ok(py.None().into_bound(py)),
+            Some(Address::Unix(name)) if name.starts_with(b"\0") => return Ok(PyBytes::new(py, &name).into_any()),
+            Some(Address::Unix(path)) => {
+                return Ok(std::ffi::OsStr::from_bytes(&path).into_pyobject(py)?.into_any());
+            }
+            Some(Address::Internet(address)) => address,
+        };
+        if self.address.get() == Some(address) {
+            if let Some(object) = self.object.get(py) {
+                return Ok(object);
+            }
+        }
+        let host = text(address.ip());
+        let object = match address {
+            SocketAddr::V4(four) => (host, four.port()).into_pyobject(py)?,
+            SocketAddr::V6(six) => (host, six.port(), six.flowinfo(), six.scope_id()).into_pyobject(py)?,
+        };
+        self.remember(address, object.as_any());
+        Ok(object.into_any())
+    }
+
+    /// The address that a Python object means; None where only the socket object can tell.
+    pub(super) fn receiver(&self, family: Family, object: &Bound<'_, PyAny>) -> Option<SocketAddr> {
+        if self.object.is(object) {
+            return self.address.get();
+        }
+        let address = understand(family, object.cast_exact::<PyTuple>().ok()?)?;
+        self.remember(address, object);
+        Some(address)
+    }
+}
+
+/// A host as `inet_ntop` writes it, which differs from Rust for the old way to put IPv4 addresses into IPv6.
+fn text(host: IpAddr) -> String {
+    match host {
+        IpAddr::V6(six) => match six.segments() {
+            [0, 0, 0, 0, 0, 0, high, _] if high != 0 => format!("::{}", Ipv4Addr::from_bits(six.to_bits() as u32)),
+            _ => six.to_string(),
+        },
+        IpAddr::V4(four) => four.to_string(),
+    }
+}
+
+fn understand(family: Family, given: &Bound<'_, PyTuple>) -> Option<SocketAddr> {
+    let number = |at: usize| given.get_borrowed_item(at).ok()?.cast_exact::<PyInt>().ok()?.extract::<u32>().ok();
+    let host = given.get_borrowed_item(0).ok()?;
+    let host = host.cast_exact::<PyString>().ok()?;
+    let host = host.to_str().ok()?;
+    let port = u16::try_from(number(1)?).ok()?;
+    match (family, given.len()) {
+        (Family::Four, 2) => Some(SocketAddrV4::new(host.parse::<Ipv4Addr>().ok()?, port).into()),
+        (Family::Six, count @ 2..=4) => {
+            let flow = if count > 2 { number(2)? } else { 0 };
+            let scope = if count > 3 { number(3)? } else { 0 };
+            // A flow label has twenty bits.
+            (flow < 1 << 20).then_some(())?;
+            Some(SocketAddrV6::new(host.parse::<Ipv6Addr>().ok()?, port, flow, scope).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn hosts_are_written_as_inet_ntop_writes_them() {
+        for host in [
+            "127.0.0.1",
+            "::",
+            "::1",
+            "::1.2.3.4",
+            "::0.1.0.0",
+            "::ffff:1.2.3.4",
+            "fe80::1",
+            "1:0:2:0:3:0:4:0",
+            "::1:0:0:1",
+        ] {
+            assert_eq!(text(host.parse().unwrap()), host);
+        }
+    }
+}

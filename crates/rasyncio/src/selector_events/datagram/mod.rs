@@ -1,0 +1,490 @@
+//! `DatagramTransport`: a datagram socket under a protocol (asyncio's `_SelectorDatagramTransport`).
+//!
+//! Called by the poller through the kinds [`READ`] and [`WRITE`], and by users; calls the protocol, and `engine::sys::datagram`
+//! for the system calls, or the socket object's own methods where the family or the class of the socket is not known here.
+//!
+//! States: open -> closing (no more receiving; what waits is still sent) -> lost (connection_lost was scheduled, once) ->
+//! closed (the socket is closed, everything let go). `abort` and fatal errors go to lost at once and drop what waits.
+//!
+//! Errors of the kernel are news for the protocol (`error_received`), and the transport stays open. What is no OSError is fatal.
+//!
+//! Contexts are asyncio's: each time that something is watched for or scheduled, the context of that moment is copied.
+//!
+//! Invariants: the descriptor is owned by the Python socket, which is closed exactly once, after it was released from the
+//! poller; where somebody closed or detached it before, every system call fails with EBADF instead of meeting whoever has the
+//! number now. No borrow of what waits is open during a Python call.
+//!
+//! Differs from CPython: sending after the end is never an AttributeError, but counted as for a connected socket. What
+//! waits is counted in bytes, also where a memoryview has larger items.
+//!
+//! - `read`: one datagram for each event goes to the protocol.
+//! - `send`: a datagram goes to the kernel, or waits.
+//! - `end`: closing, in order or at once.
+//! - `address`: addresses of the kernel and of Python.
+//!
+//! `__class__` answers the face's class, which derives from `asyncio.DatagramTransport`: a native type cannot, its layout differs.
+
+mod address;
+mod end;
+mod read;
+mod send;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::io;
+
+use pyo3::exceptions::{
+    PyBlockingIOError, PyInterruptedError, PyKeyboardInterrupt, PyNotImplementedError, PyOSError, PySystemExit,
+    PyTypeError,
+};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use slots::{Args, Class, Link, Own, Ref, Signature, Slot, Spec, arg, class, opt};
+
+use self::address::{Family, Last};
+use self::end::{call_connection_lost, close, close_socket, force_close};
+use self::read::{pause_reading, read_ready, resume_reading, start_reading};
+use self::send::{maybe_pause_protocol, send_ready, sendto};
+use super::BaseSelectorEventLoop;
+use super::flow::Marks;
+use crate::events::core::call_soon;
+use crate::events::{Kind, LoopCore};
+use crate::face;
+
+/// The most bytes that are received of one datagram.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// What a datagram that waits counts beside its bytes.
+const HEADER: usize = if slots::VERSION.1 >= 13 { 8 } else { 0 };
+
+#[derive(Clone, Copy, Default, PartialEq, PartialOrd, Debug)]
+enum State {
+    #[default]
+    Open,
+    Closing,
+    Lost,
+    Closed,
+}
+
+class! {
+    /// A datagram socket under a protocol.
+    pub struct DatagramTransport {
+        core: Link<LoopCore>,
+        socket: Slot,
+        extra: Slot,
+        protocol: Slot,
+        /// The address that all datagrams go to, if one was given at creation.
+        address: Slot,
+        /// The contexts in which the loop calls: when there is something to receive, to send, at the end.
+        reading_context: Slot,
+        writing_context: Slot,
+        lost_context: Slot,
+        marks: Marks,
+        /// Datagrams that wait, and where they go.
+        waiting: RefCell<VecDeque<(Own, Own)>>,
+        waiting_size: Cell<usize>,
+        sender: Last,
+        receiver: Last,
+        fd: Cell<i32>,
+        family: Cell<Family>,
+        max_size: Cell<usize>,
+        state: Cell<State>,
+        /// Datagrams sent to nowhere since the end.
+        lost_datagrams: Cell<u32>,
+        /// The socket is connected.
+        has_peer: Cell<bool>,
+        paused: Cell<bool>,
+        reading: Cell<bool>,
+        writing: Cell<bool>,
+    }
+}
+
+fn transport<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Ref<'py, DatagramTransport>> {
+    Ref::<DatagramTransport>::cast(object).ok_or_else(|| PyTypeError::new_err("a transport was expected"))
+}
+
+fn loop_of(object: &Bound<'_, PyAny>) -> Option<Own> {
+    Ref::<DatagramTransport>::cast(object)?.core.any().get(object.py()).map(Own::new)
+}
+
+fn reading_context(object: &Bound<'_, PyAny>) -> Option<Own> {
+    Ref::<DatagramTransport>::cast(object)?.reading_context.get(object.py()).map(Own::new)
+}
+
+/// A datagram can be received.
+static READ: Kind = Kind {
+    run: |object, _| read_ready(transport(object)?),
+    event_loop: loop_of,
+    context: reading_context,
+    name: "DatagramTransportRead",
+    qualname: Some("_SelectorDatagramTransport._read_ready"),
+};
+
+/// Datagrams can be sent.
+static WRITE: Kind = Kind {
+    run: |object, _| send_ready(transport(object)?),
+    event_loop: loop_of,
+    context: |object| Ref::<DatagramTransport>::cast(object)?.writing_context.get(object.py()).map(Own::new),
+    name: "DatagramTransportWrite",
+    qualname: Some("_SelectorDatagramTransport._sendto_ready"),
+};
+
+/// Receiving begins, after connection_made.
+static BEGIN: Kind = Kind {
+    run: |object, _| start_reading(transport(object)?),
+    event_loop: loop_of,
+    context: reading_context,
+    name: "DatagramTransportBegin",
+    qualname: Some("_SelectorDatagramTransport._add_reader"),
+};
+
+/// The end; the argument is the exception, or None.
+static LOST: Kind = Kind {
+    run: |object, argument| {
+        let none = object.py().None().into_bound(object.py());
+        call_connection_lost(transport(object)?, argument.unwrap_or(&none))
+    },
+    event_loop: loop_of,
+    context: |object| Ref::<DatagramTransport>::cast(object)?.lost_context.get(object.py()).map(Own::new),
+    name: "DatagramTransportLost",
+    qualname: Some("_SelectorDatagramTransport._call_connection_lost"),
+};
+
+/// Why a system call moved no datagram.
+enum Failure {
+    /// Not now.
+    Busy,
+    /// The kernel's answer: an OSError.
+    System(PyErr),
+    /// Anything else.
+    Other(PyErr),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Failure::Busy,
+            _ => Failure::System(crate::exceptions::os_error(error)),
+        }
+    }
+}
+
+impl Failure {
+    /// What a method of a socket object raised.
+    fn raised(py: Python<'_>, error: PyErr) -> Failure {
+        if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) {
+            Failure::Busy
+        } else if error.is_instance_of::<PyOSError>(py) {
+            Failure::System(error)
+        } else {
+            Failure::Other(error)
+        }
+    }
+}
+
+fn leaves(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// The family of a socket whose datagrams need no socket object: a plain socket, which keeps its number where it is looked for.
+fn family_of(socket: &Bound<'_, PyAny>, fd: i32) -> PyResult<Family> {
+    let py = socket.py();
+    let module = py.import(intern!(py, "socket"))?;
+    let is_plain = socket.get_type().is(&module.getattr(intern!(py, "socket"))?);
+    if !is_plain || slots::front_number(socket) != Some(fd) {
+        return Ok(Family::Foreign);
+    }
+    let number = socket.getattr(intern!(py, "family"))?;
+    for (name, family) in [("AF_INET", Family::Four), ("AF_INET6", Family::Six), ("AF_UNIX", Family::Unix)] {
+        if number.eq(module.getattr(name)?)? {
+            return Ok(family);
+        }
+    }
+    Ok(Family::Foreign)
+}
+
+impl DatagramTransport {
+    /// A transport for a datagram socket; connection_made, receiving, and `waiter` are scheduled.
+    fn create<'py>(
+        event_loop: &Ref<'py, BaseSelectorEventLoop>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        address: Option<&Bound<'py, PyAny>>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Ref<'py, DatagramTransport>> {
+        let py = event_loop.py();
+        let core = super::core(event_loop);
+        let this = Ref::create(py, DatagramTransport::default())?;
+        this.core.set(core.clone());
+        this.max_size.set(MOST_BYTES);
+        let known = PyDict::new(py);
+        if let Some(extra) = extra {
+            known.update(extra.cast::<PyDict>()?.as_mapping())?;
+        }
+        let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
+        known.set_item(intern!(py, "socket"), wrapper.call1((sock,))?)?;
+        let ask = |method: &str| match sock.call_method0(method) {
+            Ok(address) => Ok(address),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
+            Err(error) => Err(error),
+        };
+        known.set_item(intern!(py, "sockname"), ask("getsockname")?)?;
+        if !known.contains(intern!(py, "peername"))? {
+            known.set_item(intern!(py, "peername"), ask("getpeername")?)?;
+        }
+        this.has_peer.set(known.as_any().get_item(intern!(py, "peername"))?.is_truthy()?);
+        this.extra.set(known.into_any());
+        this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
+        this.family.set(family_of(sock, this.fd.get())?);
+        if let Some(address) = address {
+            if address.is_truthy()? {
+                this.address.set(address.clone());
+            }
+        }
+        this.protocol.set(protocol.clone());
+        BaseSelectorEventLoop::transports(event_loop)?.set_item(this.fd.get(), this.any())?;
+        // From here on the transport answers for the socket.
+        this.socket.set(sock.clone());
+        let made = protocol.getattr(intern!(py, "connection_made"))?;
+        call_soon(event_loop.any(), made, this.any(), slots::copy_current(py)?)?;
+        this.reading_context.set(slots::copy_current(py)?);
+        LoopCore::schedule(core, this.any().clone(), None, &BEGIN)?;
+        if let Some(waiter) = waiter {
+            let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
+            event_loop.any().call_method1(intern!(py, "call_soon"), (set, waiter, py.None()))?;
+        }
+        Ok(this)
+    }
+
+    fn event_loop<'py>(this: &Ref<'py, DatagramTransport>) -> Bound<'py, PyAny> {
+        this.core.any().get_or_none(this.py())
+    }
+
+    /// The descriptor for a system call: -1, which is none, where the socket object has it no more.
+    #[inline]
+    fn descriptor(this: &Ref<'_, DatagramTransport>) -> i32 {
+        let fd = this.fd.get();
+        let number = this.socket.get(this.py()).and_then(|socket| slots::front_number(&socket));
+        if number == Some(fd) { fd } else { -1 }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.state.get() != State::Open
+    }
+
+    fn is_reading(&self) -> bool {
+        self.state.get() == State::Open && !self.paused.get()
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// asyncio's count: 0 while there is a connection.
+    fn conn_lost(&self) -> u32 {
+        if self.state.get() < State::Lost { 0 } else { 1 + self.lost_datagrams.get() }
+    }
+}
+
+impl Class for DatagramTransport {
+    const NAME: &'static CStr = c"rasyncio.selector_events._SelectorDatagramTransport";
+    const DOC: &'static CStr = c"A datagram socket under a protocol; see asyncio's reference of transports.";
+    const DICT: bool = true;
+    const CALLABLE: bool = false;
+    const FINALIZER: bool = true;
+
+    fn wants_finalizer(&self) -> bool {
+        self.socket.is_set()
+    }
+
+    fn finalize(this: &Ref<'_, Self>) -> PyResult<()> {
+        let warned = slots::resource_warning(this.any(), &format!("unclosed transport {}", this.any().repr()?));
+        let closed = close_socket(this);
+        warned.and(closed)
+    }
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.repr(repr)
+            .get(c"__class__", c"", |this| {
+                face(this.py(), "selector_events")?.getattr("_SelectorDatagramTransport").map(Own::new)
+            })
+            .method(
+                c"sendto",
+                c"sendto($self, /, data, addr=None)\n--\n\n\
+                Send a datagram, or keep it until it can be sent.",
+                sendto,
+            )
+            .method0(
+                c"close",
+                c"close($self, /)\n--\n\nClose the socket after what waits is sent; connection_lost(None) is called then.",
+                close,
+            )
+            .method0(c"abort", c"abort($self, /)\n--\n\nClose the socket at once; what waits is lost.", |this| {
+                force_close(this, None)
+            })
+            .method0(c"is_closing", c"is_closing($self, /)\n--\n\nWhether it is closed or being closed.", |this| {
+                Ok(this.is_closing())
+            })
+            .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether datagrams are being received.", |this| {
+                Ok(this.is_reading())
+            })
+            .method0(
+                c"pause_reading",
+                c"pause_reading($self, /)\n--\n\nCall datagram_received() no more until resume_reading().",
+                pause_reading,
+            )
+            .method0(c"resume_reading", c"resume_reading($self, /)\n--\n\nReceive datagrams again.", resume_reading)
+            .method1_named(
+                c"set_protocol",
+                c"set_protocol($self, /, protocol)\n--\n\nTalk to another protocol from now on.",
+                || ("_SelectorTransport.set_protocol", "protocol"),
+                |this, protocol| {
+                    this.protocol.set(protocol.clone());
+                    Ok(())
+                },
+            )
+            .method0(c"get_protocol", c"get_protocol($self, /)\n--\n\nThe protocol.", |this| {
+                Ok(this.protocol.get(this.py()).map(Own::new))
+            })
+            .method(
+                c"get_extra_info",
+                c"get_extra_info($self, /, name, default=None)\n--\n\n\
+                'socket', 'peername', 'sockname', or what was given at creation.",
+                extra_info,
+            )
+            .method0(
+                c"get_write_buffer_size",
+                c"get_write_buffer_size($self, /)\n--\n\nHow many bytes wait to be sent.",
+                |this| Ok(this.waiting_size.get()),
+            )
+            .method0(
+                c"get_write_buffer_limits",
+                c"get_write_buffer_limits($self, /)\n--\n\nThe marks (low, high), in bytes.",
+                |this| this.marks.limits(this.py()),
+            )
+            .method(
+                c"set_write_buffer_limits",
+                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n\
+                Above high bytes the protocol is paused, at low or less resumed.",
+                |this, args| {
+                    this.marks.set(args)?;
+                    maybe_pause_protocol(this)
+                },
+            )
+            .method(c"write", c"write($self, /, data)\n--\n\nNotImplementedError: see sendto().", no_stream)
+            .method(c"writelines", c"writelines($self, /, list_of_data)\n--\n\nNotImplementedError: see sendto().", no_stream)
+            .method(c"write_eof", c"write_eof($self, /)\n--\n\nNotImplementedError: datagrams have no end.", no_stream)
+            .method(c"can_write_eof", c"can_write_eof($self, /)\n--\n\nNotImplementedError.", no_stream)
+            .method1(
+                c"_force_close",
+                c"_force_close($self, exc, /)\n--\n\nabort() with an exception for connection_lost().",
+                |this, error| force_close(this, Some(error.clone()).filter(|e| !e.is_none())),
+            )
+            .get_set(
+                c"max_size",
+                c"The most bytes that are received of one datagram.",
+                |this| Ok(this.max_size.get()),
+                |this, value| value.map_or(Ok(()), |v| v.extract().map(|size| this.max_size.set(size))),
+            )
+            .get(c"_loop", c"", |this| Ok(this.core.any().get(this.py()).map(Own::new)))
+            .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
+            .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))
+            .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
+            .get(c"_extra", c"", |this| Ok(this.extra.get(this.py()).map(Own::new)))
+            .get(c"_address", c"", |this| Ok(this.address.get(this.py()).map(Own::new)))
+            .get(c"_buffer_size", c"", |this| Ok(this.waiting_size.get()))
+            .get(c"_closing", c"", |this| Ok(this.is_closing()))
+            .get(c"_paused", c"", |this| Ok(this.paused.get()))
+            .get(c"_conn_lost", c"", |this| Ok(this.conn_lost()))
+            .get(c"_protocol_paused", c"", |this| Ok(this.marks.is_paused()));
+    }
+}
+
+/// The methods of stream transports, which asyncio's class inherits without an implementation.
+fn no_stream(_: &Ref<'_, DatagramTransport>, _: &Args<'_, '_>) -> PyResult<()> {
+    Err(PyNotImplementedError::new_err(()))
+}
+
+fn extra_info(this: &Ref<'_, DatagramTransport>, args: &Args<'_, '_>) -> PyResult<Own> {
+    const EXTRA: Signature<2> = Signature::method("BaseTransport.get_extra_info", [arg("name"), opt("default")]);
+    let [Some(name), default] = args.parse(&EXTRA)? else {
+        return Err(PyTypeError::new_err("name is missing"));
+    };
+    let py = this.py();
+    let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
+    this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
+}
+
+/// Calls the protocol; what it raises goes to the exception handler with the method's name, as asyncio's flow control does.
+fn call_protocol(this: &Ref<'_, DatagramTransport>, method: &str) -> PyResult<()> {
+    let py = this.py();
+    let protocol = this.protocol.get_or_none(py);
+    match protocol.call_method0(method) {
+        Ok(_) => Ok(()),
+        Err(error) if leaves(py, &error) => Err(error),
+        Err(error) => {
+            let details = PyDict::new(py);
+            details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
+            details.set_item(intern!(py, "exception"), error.into_value(py))?;
+            details.set_item(intern!(py, "transport"), this.any())?;
+            details.set_item(intern!(py, "protocol"), protocol)?;
+            DatagramTransport::event_loop(this)
+                .call_method1(intern!(py, "call_exception_handler"), (details,))
+                .map(drop)
+        }
+    }
+}
+
+/// Tells the protocol of an OSError; what it raises is the caller's, as asyncio has it.
+fn error_received(this: &Ref<'_, DatagramTransport>, error: PyErr) -> PyResult<()> {
+    let py = this.py();
+    let error = error.into_value(py).into_bound(py).into_any();
+    let protocol = this.protocol.get_or_none(py);
+    slots::handling(&error, || protocol.call_method1(intern!(py, "error_received"), (&error,)).map(drop))
+}
+
+fn repr(this: &Ref<'_, DatagramTransport>) -> PyResult<String> {
+    let py = this.py();
+    let mut text = "<_SelectorDatagramTransport".to_owned();
+    if !this.socket.is_set() {
+        text.push_str(" closed");
+    } else if this.is_closing() {
+        text.push_str(" closing");
+    }
+    text.push_str(&format!(" fd={}", this.fd.get()));
+    if this.core.get(py).is_some_and(|core| !core.closed.get()) {
+        let polled = |polling: bool| if polling { "polling" } else { "idle" };
+        text.push_str(&format!(
+            " read={} write=<{}, bufsize={}>",
+            polled(this.reading.get()),
+            polled(this.writing.get()),
+            this.waiting_size.get()
+        ));
+    }
+    Ok(text + ">")
+}
+
+fn make_datagram_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
+    const SIGNATURE: Signature<5> = Signature::method(
+        "BaseSelectorEventLoop._make_datagram_transport",
+        [arg("sock"), arg("protocol"), opt("address"), opt("waiter"), opt("extra")],
+    );
+    let given = args.parse(&SIGNATURE)?.map(|value| value.filter(|v| !v.is_none()));
+    let [Some(socket), Some(protocol), address, waiter, extra] = given else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (socket,))?;
+    Ok(DatagramTransport::create(this, socket, protocol, address, waiter, extra)?.into_any().into())
+}
+
+pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
+    spec.method(
+        c"_make_datagram_transport",
+        c"_make_datagram_transport($self, sock, protocol, address=None, waiter=None, extra=None)\n--\n\n\
+        A transport for a datagram socket.",
+        make_datagram_transport,
+    );
+}

@@ -1,0 +1,114 @@
+//! The receiving half: one datagram for each event goes to the protocol.
+//!
+//! Called by the poller through [`READ`](super::READ), by `pause_reading` and `resume_reading`; calls the protocol.
+//!
+//! One datagram for each event: a protocol that pauses inside `datagram_received` gets nothing more, and others have their
+//! turn. What is left in the kernel is reported again, since the poller is level-triggered.
+//!
+//! Errors: would-block and interruptions are no news; an OSError is the protocol's (`error_received`); anything else, which
+//! only a socket object of another class can raise, ends the transport. What the protocol raises is the loop's to report,
+//! and the transport goes on.
+
+use engine::sys::datagram;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use slots::Ref;
+
+use super::address::Family;
+use super::end::fatal_error;
+use super::{BaseSelectorEventLoop, DatagramTransport, Failure, MOST_BYTES, READ, error_received};
+use crate::face;
+use crate::selector_events::watch;
+
+pub(super) fn start_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
+    if !this.is_reading() || this.reading.replace(true) {
+        return Ok(());
+    }
+    match this.core.get(this.py()) {
+        Some(core) => watch::add_resident_reader(&core, this.fd.get(), this.any().clone(), &READ),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn stop_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
+    if this.reading.replace(false) {
+        if let Some(core) = this.core.get(this.py()) {
+            watch::remove_reader(&core, this.fd.get())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn pause_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
+    if !this.is_reading() {
+        return Ok(());
+    }
+    this.paused.set(true);
+    stop_reading(this)?;
+    log_debug(this, "%r pauses reading")
+}
+
+pub(super) fn resume_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
+    if this.is_closing() || !this.paused.replace(false) {
+        return Ok(());
+    }
+    this.reading_context.set(slots::copy_current(this.py())?);
+    start_reading(this)?;
+    log_debug(this, "%r resumes reading")
+}
+
+fn log_debug(this: &Ref<'_, DatagramTransport>, text: &str) -> PyResult<()> {
+    let py = this.py();
+    if !this.core.get(py).is_some_and(|core| core.debug.get()) {
+        return Ok(());
+    }
+    let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+    logger.call_method1(intern!(py, "debug"), (text, this.any())).map(drop)
+}
+
+pub(super) fn read_ready(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
+    let py = this.py();
+    if !this.is_reading() {
+        return Ok(());
+    }
+    let received = match this.family.get() {
+        Family::Foreign => receive_by_object(this),
+        _ => receive(this),
+    };
+    match received {
+        Ok((data, from)) => {
+            let protocol = this.protocol.get_or_none(py);
+            protocol.call_method1(intern!(py, "datagram_received"), (data, from)).map(drop)
+        }
+        Err(Failure::Busy) => Ok(()),
+        Err(Failure::System(error)) => error_received(this, error),
+        Err(Failure::Other(error)) => fatal_error(this, error, "Fatal read error on datagram transport"),
+    }
+}
+
+type Received<'py> = Result<(Bound<'py, PyAny>, Bound<'py, PyAny>), Failure>;
+
+/// Receives into the loop's memory, of which the datagram's own bytes are copied.
+fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
+    let py = this.py();
+    let event_loop = DatagramTransport::event_loop(this);
+    let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Err(Failure::Busy) };
+    let (fd, size) = (DatagramTransport::descriptor(this), this.max_size.get());
+    let (data, from) = {
+        let mut scratch = native.scratch.borrow_mut();
+        if scratch.len() < size {
+            scratch.resize(size.max(MOST_BYTES), 0);
+        }
+        let (count, from) = datagram::receive_from(fd, &mut scratch[..size])?;
+        (PyBytes::new(py, &scratch[..count]).into_any(), from)
+    };
+    let from = this.sender.sender(py, from).map_err(Failure::Other)?;
+    Ok((data, from))
+}
+
+fn receive_by_object<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
+    let py = this.py();
+    let received = this.socket.get_or_none(py).call_method1(intern!(py, "recvfrom"), (this.max_size.get(),));
+    received.and_then(|pair| pair.extract()).map_err(|error| Failure::raised(py, error))
+}

@@ -1,0 +1,106 @@
+//! The marks of a write buffer: when the protocol is paused, and when it is resumed.
+//!
+//! A field of a transport, which asks it whenever the size of its buffer changes, and calls the protocol itself.
+//!
+//! States: running -> paused (the buffer grew above the high mark) -> running (it shrank to the low mark). Each crossing is
+//! answered once.
+//!
+//! The marks are Python numbers, and are shown as they were given; an int that is too large for a float is more than any
+//! buffer holds.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use slots::{Args, Own, Signature, Slot, Visit, Visitor, opt};
+
+use crate::futures::given;
+
+/// The usual marks, in bytes.
+const HIGH: usize = 64 * 1024;
+const LOW: usize = HIGH / 4;
+
+/// The marks, and whether the protocol is paused.
+pub struct Marks {
+    high: Slot,
+    low: Slot,
+    high_mark: Cell<f64>,
+    low_mark: Cell<f64>,
+    paused: Cell<bool>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks {
+            high: Slot::empty(),
+            low: Slot::empty(),
+            high_mark: Cell::new(HIGH as f64),
+            low_mark: Cell::new(LOW as f64),
+            paused: Cell::new(false),
+        }
+    }
+}
+
+impl Visit for Marks {
+    fn visit(&self, visitor: &Visitor) {
+        self.high.visit(visitor);
+        self.low.visit(visitor);
+    }
+    fn clear(&self) {
+        self.high.unset();
+        self.low.unset();
+    }
+}
+
+impl Marks {
+    /// Whether the protocol is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    /// Whether the protocol is to be paused now that the buffer has grown to `size`.
+    pub fn pauses_at(&self, size: usize) -> bool {
+        size as f64 > self.high_mark.get() && !self.paused.replace(true)
+    }
+
+    /// Whether the protocol is to be resumed now that the buffer has shrunk to `size`.
+    pub fn resumes_at(&self, size: usize) -> bool {
+        size as f64 <= self.low_mark.get() && self.paused.replace(false)
+    }
+
+    /// The marks as Python sees them: (low, high).
+    pub fn limits(&self, py: Python<'_>) -> PyResult<Own> {
+        let mark = |kept: &Slot, usual: usize| match kept.get(py) {
+            Some(mark) => Ok(mark),
+            None => usual.into_pyobject(py).map(Bound::into_any),
+        };
+        Ok(Own::new((mark(&self.low, LOW)?, mark(&self.high, HIGH)?).into_pyobject(py)?.into_any()))
+    }
+
+    /// What `set_write_buffer_limits(high=None, low=None)` does, but for the pause that it may call for.
+    pub fn set(&self, args: &Args<'_, '_>) -> PyResult<()> {
+        const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
+        let [high, low] = args.parse(&LIMITS)?;
+        let py = args.py();
+        let int = |number: usize| number.into_pyobject(py).map(Bound::into_any);
+        let high = match (given(&high), given(&low)) {
+            (Some(high), _) => high.clone(),
+            (None, Some(low)) => int(4)?.mul(low)?,
+            (None, None) => int(HIGH)?,
+        };
+        let low = match given(&low) {
+            Some(low) => low.clone(),
+            None => high.floor_div(int(4)?)?,
+        };
+        if !(high.ge(&low)? && low.ge(0)?) {
+            let (high, low) = (high.repr()?, low.repr()?);
+            return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
+        }
+        let mark = |number: &Bound<'_, PyAny>| number.extract::<f64>().unwrap_or(f64::INFINITY);
+        self.high_mark.set(mark(&high));
+        self.low_mark.set(mark(&low));
+        self.high.set(high);
+        self.low.set(low);
+        Ok(())
+    }
+}
