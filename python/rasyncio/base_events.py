@@ -161,6 +161,18 @@ async def create_server(
 
 
 @shell(BaseEventLoop)
+async def connect_read_pipe(self, protocol_factory, pipe):
+    """Take the reading end of a pipe, a file object; answers (transport, protocol)."""
+    return await self._connect_read_pipe(protocol_factory, pipe)
+
+
+@shell(BaseEventLoop)
+async def connect_write_pipe(self, protocol_factory, pipe):
+    """Take the writing end of a pipe, a file object; answers (transport, protocol)."""
+    return await self._connect_write_pipe(protocol_factory, pipe)
+
+
+@shell(BaseEventLoop)
 async def _create_server_getaddrinfo(self, host, port, family, flags):
     if infos := await self._ensure_resolved((host, port), family=family, type=1, flags=flags, loop=self):
         return infos

@@ -1,6 +1,14 @@
 """Readers and writers on top of transports; see asyncio's reference of streams."""
 
-__all__ = ("StreamReader", "StreamWriter", "StreamReaderProtocol", "open_connection", "start_server")
+__all__ = (
+    "StreamReader",
+    "StreamWriter",
+    "StreamReaderProtocol",
+    "open_connection",
+    "start_server",
+    "open_unix_connection",
+    "start_unix_server",
+)
 
 from . import _rasyncio
 from ._lazy import lazily
@@ -51,6 +59,20 @@ async def start_server(client_connected_cb, host=None, port=None, *, limit=_DEFA
     """
     factory = _rasyncio._StreamFactory(StreamReader, StreamReaderProtocol, client_connected_cb, limit, get_running_loop())
     return await get_running_loop().create_server(factory, host, port, **kwds)
+
+
+async def open_unix_connection(path=None, *, limit=_DEFAULT_LIMIT, **kwds):
+    """Connect to a Unix socket; answers (reader, writer). Other keywords go to loop.create_unix_connection()."""
+    reader = StreamReader(limit=limit, loop=(loop := get_running_loop()))
+    protocol = StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.create_unix_connection(lambda: protocol, path, **kwds)
+    return reader, StreamWriter(transport, protocol, reader, loop)
+
+
+async def start_unix_server(client_connected_cb, path=None, *, limit=_DEFAULT_LIMIT, **kwds):
+    """As start_server(), on a Unix socket. Other keywords go to loop.create_unix_server(). Answers a Server."""
+    factory = _rasyncio._StreamFactory(StreamReader, StreamReaderProtocol, client_connected_cb, limit, get_running_loop())
+    return await get_running_loop().create_unix_server(factory, path, **kwds)
 
 
 @shell(FlowControlMixin)

@@ -1,4 +1,4 @@
-"""The event loop of Unix systems, with signal handlers, and its policy."""
+"""The event loop of Unix systems, with signal handlers, Unix sockets and pipes, and its policy."""
 
 import sys as _sys
 
@@ -7,6 +7,7 @@ from ._lazy import lazily
 from ._rasyncio import _sighandler_noop
 from ._shell import shell
 from .selector_events import BaseSelectorEventLoop
+from .transports import ReadTransport, WriteTransport, _FlowControlMixin
 
 if _sys.version_info >= (3, 14):
     from .events import _BaseDefaultEventLoopPolicy as _Policy
@@ -23,28 +24,55 @@ class _UnixSelectorEventLoop(_rasyncio._UnixLoop, BaseSelectorEventLoop):
     """
 
 
-@shell(_UnixSelectorEventLoop)
-async def create_unix_connection(self, protocol_factory, path=None, **options):
-    """Not there yet: NotImplementedError."""
-    raise NotImplementedError("rasyncio has no Unix sockets yet")
+class _UnixReadPipeTransport(ReadTransport):
+    """What makes a transport for a pipe to read from, and is its `__class__`: the native class cannot derive from asyncio's."""
+
+    __new__ = _rasyncio._new_read_pipe
+
+
+class _UnixWritePipeTransport(_FlowControlMixin, WriteTransport):
+    """What makes a transport for a pipe to write to, and is its `__class__`: the native class cannot derive from asyncio's."""
+
+    __new__ = _rasyncio._new_write_pipe
 
 
 @shell(_UnixSelectorEventLoop)
-async def create_unix_server(self, protocol_factory, path=None, **options):
-    """Not there yet: NotImplementedError."""
-    raise NotImplementedError("rasyncio has no Unix sockets yet")
+async def create_unix_connection(
+    self,
+    protocol_factory,
+    path=None,
+    *,
+    ssl=None,
+    sock=None,
+    server_hostname=None,
+    ssl_handshake_timeout=None,
+    ssl_shutdown_timeout=None,
+):
+    """Connect to a Unix socket by path, or take a connected one; answers (transport, protocol)."""
+    options = (path, ssl, sock, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+    return await self._create_unix_connection(protocol_factory, *options)
 
 
 @shell(_UnixSelectorEventLoop)
-async def connect_read_pipe(self, protocol_factory, pipe):
-    """Not there yet: NotImplementedError."""
-    raise NotImplementedError("rasyncio has no pipes yet")
+async def create_unix_server(
+    self,
+    protocol_factory,
+    path=None,
+    *,
+    sock=None,
+    backlog=100,
+    ssl=None,
+    ssl_handshake_timeout=None,
+    ssl_shutdown_timeout=None,
+    start_serving=True,
+    cleanup_socket=_sys.version_info >= (3, 13),
+):
+    """Listen on a Unix socket at path, or on a bound one; answers a Server.
 
-
-@shell(_UnixSelectorEventLoop)
-async def connect_write_pipe(self, protocol_factory, pipe):
-    """Not there yet: NotImplementedError."""
-    raise NotImplementedError("rasyncio has no pipes yet")
+    A socket that is at path already is removed. With cleanup_socket the file is removed when the server is closed.
+    """
+    times = (ssl_handshake_timeout, ssl_shutdown_timeout, start_serving, cleanup_socket)
+    return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, *times)
 
 
 @shell(_UnixSelectorEventLoop)

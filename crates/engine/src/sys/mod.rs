@@ -27,8 +27,9 @@
 //! 3. [`socket`]: what stream transports do to a socket, non-blocking, each an `io::Result` with the kernel's error
 //!    number kept; `EINTR` is retried; sending never raises `SIGPIPE`; new descriptors do not survive `exec`.
 //!    [`datagram`]: the same for datagram transports, a datagram a call.
-//! 4. [`SignalPipe`], where the system has signals: a descriptor for `signal.set_wakeup_fd` and one to watch.
-//! 5. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
+//! 4. [`pipe`]: reading and writing by number, for pipes and character devices, under the same rules.
+//! 5. [`SignalPipe`], where the system has signals: a descriptor for `signal.set_wakeup_fd` and one to watch.
+//! 6. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
 //! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the
 //! other; `EV_CLEAR` off; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec
@@ -42,6 +43,7 @@ mod unix;
 pub use unix::{
     datagram,
     epoll::{Events, Poller},
+    pipe,
     signal_pipe::SignalPipe,
     socket,
     waker::Waker,

@@ -37,6 +37,7 @@ use pyo3::types::PyModule;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Visit, Visitor, class, opt};
 
 pub use self::quick_sock::{quick_recv, quick_sendall};
+pub use self::sock::stop_serving;
 use self::watch::Watcher;
 use crate::base_events::BaseEventLoop;
 use crate::events::LoopCore;
@@ -82,7 +83,7 @@ class! {
         hunch: Cell<Hunch>,
         /// How many events the next turn takes, and how many bytes the transports have read since the last look.
         portion: Cell<Portion>,
-        bytes_read: Cell<usize>,
+        pub(crate) bytes_read: Cell<usize>,
     }
 }
 

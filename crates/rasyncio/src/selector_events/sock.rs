@@ -256,6 +256,14 @@ fn start_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
     this.any().call_method1(intern!(py, "_add_reader"), PyTuple::new(py, all)?).map(drop)
 }
 
+/// `_stop_serving`: the listening socket is watched no more, and closed.
+pub fn stop_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, socket: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let fd = socket.call_method0(intern!(py, "fileno"))?;
+    this.any().call_method1(intern!(py, "_remove_reader"), (fd,))?;
+    socket.call_method0(intern!(py, "close")).map(drop)
+}
+
 /// `_accept_connection`: accepts what there is.
 fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
     let py = this.py();
@@ -428,12 +436,7 @@ pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
     .method1(c"_sock_accept", c"_sock_accept($self, sock, /)\n--\n\nThe body of sock_accept().", sock_accept)
     .method(c"_start_serving", c"_start_serving($self, protocol_factory, sock, /, *args)\n--\n\nAccept connections.", start_serving)
     .method(c"_accept_connection", c"_accept_connection($self, protocol_factory, sock, /, *args)\n--\n\nAccept what connections there are.", accept_connection)
-    .method1(c"_stop_serving", c"_stop_serving($self, sock, /)\n--\n\nAccept no more connections, and close the socket.", |this, socket| {
-        let py = this.py();
-        let fd = socket.call_method0(intern!(py, "fileno"))?;
-        this.any().call_method1(intern!(py, "_remove_reader"), (fd,))?;
-        socket.call_method0(intern!(py, "close")).map(drop)
-    })
+    .method1(c"_stop_serving", c"_stop_serving($self, sock, /)\n--\n\nAccept no more connections, and close the socket.", stop_serving)
     .method(
         c"_make_socket_transport",
         c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nA transport for a connected socket.",

@@ -5,6 +5,7 @@
 
 pub mod datagram;
 pub mod epoll;
+pub mod pipe;
 pub mod signal_pipe;
 pub mod socket;
 pub mod waker;

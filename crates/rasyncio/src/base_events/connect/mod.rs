@@ -8,6 +8,7 @@
 //! - `client`: `create_connection`: one address after another, or several at a time.
 //! - `listen`: `create_server`: one socket for each address.
 //! - `datagram`: `create_datagram_endpoint`: a socket for the first pair of addresses that works.
+//! - `pipes`: `connect_read_pipe`, `connect_write_pipe`.
 //!
 //! Here are what they share: checks of sockets given by the user, and a transport on a socket that is connected.
 //!
@@ -16,6 +17,7 @@
 mod client;
 mod datagram;
 mod listen;
+mod pipes;
 mod resolve;
 
 use pyo3::exceptions::{PyNotImplementedError, PyOSError, PyTypeError, PyValueError};
@@ -27,6 +29,7 @@ use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, add_function, arg, opt};
 use self::client::create_connection;
 use self::datagram::create_datagram_endpoint;
 use self::listen::create_server;
+use self::pipes::{End, connect_pipe};
 use self::resolve::{ensure_resolved, getaddrinfo, getaddrinfo_debug, interleave, ipaddr_info};
 use super::{BaseEventLoop, create_future};
 use crate::events::LoopCore;
@@ -86,7 +89,8 @@ fn check_ssl_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-fn no_tls() -> PyErr {
+/// What raises where TLS is asked for.
+pub fn no_tls() -> PyErr {
     PyNotImplementedError::new_err("rasyncio has no TLS yet")
 }
 
@@ -108,7 +112,13 @@ fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// The transport and protocol for a connected socket: `_create_connection_transport`. Until the transport has taken it over,
 /// a socket that is `ours` is closed if something fails.
-async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept, ours: bool) -> PyResult<Own> {
+pub async fn connect_transport(
+    co: &Co,
+    event_loop: Kept,
+    socket: Kept,
+    factory: Kept,
+    ours: bool,
+) -> PyResult<Own> {
     let (transport, protocol, waiter) = match begin_transport(co, event_loop, socket, factory) {
         Ok([transport, protocol, waiter]) => (co.keep(transport), co.keep(protocol), co.keep(waiter)),
         Err(error) => {
@@ -207,6 +217,16 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         c"_connect_accepted_socket($self, /, *args)\n--\n\n\
         The body of connect_accepted_socket().",
         |this, args| connect_accepted(this, args).map(Own::new),
+    )
+    .method(
+        c"_connect_read_pipe",
+        c"_connect_read_pipe($self, protocol_factory, pipe, /)\n--\n\nThe body of connect_read_pipe().",
+        |this, args| connect_pipe(this, args, End::Read).map(Own::new),
+    )
+    .method(
+        c"_connect_write_pipe",
+        c"_connect_write_pipe($self, protocol_factory, pipe, /)\n--\n\nThe body of connect_write_pipe().",
+        |this, args| connect_pipe(this, args, End::Write).map(Own::new),
     )
     .method(c"_resolve", c"_resolve($self, address, /, **kwargs)\n--\n\nAddress infos for an address.", |this, args| {
         ensure_resolved(this, args).map(Own::new)

@@ -44,7 +44,8 @@ use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{read_ready, start_reading, stop_reading};
-use self::write::{bytes_of, set_limits, shutdown, write_bytes, write_failed, write_ready, writelines};
+pub(crate) use self::write::{bytes_of, parse_limits};
+use self::write::{set_limits, shutdown, write_bytes, write_failed, write_ready, writelines};
 use super::BaseSelectorEventLoop;
 use crate::base_events::create_future;
 use crate::events::core::call_soon;
@@ -53,8 +54,8 @@ use crate::face;
 use crate::streams::StreamReaderProtocol;
 
 /// The usual marks of the write buffer, in bytes.
-const HIGH: usize = 64 * 1024;
-const LOW: usize = HIGH / 4;
+pub(crate) const HIGH: usize = 64 * 1024;
+pub(crate) const LOW: usize = HIGH / 4;
 
 /// The most bytes that one read takes.
 const MOST_BYTES: usize = 256 * 1024;

@@ -27,7 +27,7 @@ use crate::selector_events::watch;
 use crate::{exceptions, face};
 
 /// The content of any contiguous buffer as bytes, a copy unless it is bytes.
-pub(super) fn bytes_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn bytes_of<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.clone());
     }
@@ -240,10 +240,11 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
     maybe_pause_protocol(this)
 }
 
-pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -> PyResult<()> {
+/// The marks that `set_write_buffer_limits` was called with, as (high, low), each as given and as a number to compare with.
+pub(crate) fn parse_limits<'py>(args: &Args<'_, 'py>) -> PyResult<[(Bound<'py, PyAny>, f64); 2]> {
     const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
     let [high, low] = args.parse(&LIMITS)?;
-    let py = this.py();
+    let py = args.py();
     let int = |number: usize| number.into_pyobject(py).map(Bound::into_any);
     let high = match (given(&high), given(&low)) {
         (Some(high), _) => high.clone(),
@@ -263,8 +264,14 @@ pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -
     }
     // An int that is too large for a float is more than any buffer holds.
     let mark = |number: &Bound<'_, PyAny>| number.extract::<f64>().unwrap_or(f64::INFINITY);
-    this.high_mark.set(mark(&high));
-    this.low_mark.set(mark(&low));
+    let (high_mark, low_mark) = (mark(&high), mark(&low));
+    Ok([(high, high_mark), (low, low_mark)])
+}
+
+pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -> PyResult<()> {
+    let [(high, high_mark), (low, low_mark)] = parse_limits(args)?;
+    this.high_mark.set(high_mark);
+    this.low_mark.set(low_mark);
     this.high.set(high);
     this.low.set(low);
     maybe_pause_protocol(this)

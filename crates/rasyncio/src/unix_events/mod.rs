@@ -1,4 +1,4 @@
-//! unix_events: the loop that people use on Unix, with signal handlers (asyncio.unix_events).
+//! unix_events: the loop that people use on Unix, with signal handlers, Unix sockets and pipes (asyncio.unix_events).
 //!
 //! Called by users of `add_signal_handler` and by `runners`; calls CPython's signal module for all that signals need, and
 //! `engine::sys::SignalPipe`, into which CPython's C-level handler writes the number of each signal.
@@ -8,7 +8,14 @@
 //!
 //! A handler is a Handle that the loop runs like any other callback. Only the main thread may set handlers: CPython says so.
 //!
-//! Unix sockets, pipes and subprocesses are not here yet.
+//! Here are signals; beside them:
+//! - `sockets`: connections and servers on Unix sockets.
+//! - `pipes`: the ends of pipes under protocols.
+//!
+//! Subprocesses are not here yet.
+
+mod pipes;
+mod sockets;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,6 +38,8 @@ class! {
         /// Signal -> Handle: a dict, live as `_signal_handlers`.
         handlers: Slot,
         pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
+        /// Listening socket -> inode of its file: a dict, live as `_unix_server_sockets`.
+        server_sockets: Slot,
     }
 }
 
@@ -263,6 +272,36 @@ impl Class for UnixSelectorEventLoop {
         .method1(c"_handle_signal", c"_handle_signal($self, sig, /)\n--\n\nSchedule a signal's handler.", handle_signal)
         .method1(c"_check_signal", c"_check_signal($self, sig, /)\n--\n\nTypeError or ValueError if sig is no signal.", |_, sig| check_signal(sig))
         .method0(c"close", c"close($self, /)\n--\n\nClose the loop and remove its signal handlers. It must not be running.", close)
+        .method(
+            c"_create_unix_connection",
+            c"_create_unix_connection($self, /, *args)\n--\n\nThe body of create_unix_connection().",
+            |this, args| sockets::create_unix_connection(this, args).map(Own::new),
+        )
+        .method(
+            c"_create_unix_server",
+            c"_create_unix_server($self, /, *args)\n--\n\nThe body of create_unix_server().",
+            |this, args| sockets::create_unix_server(this, args).map(Own::new),
+        )
+        .method1(
+            c"_stop_serving",
+            c"_stop_serving($self, sock, /)\n--\n\nAccept no more connections, close the socket, remove its file.",
+            sockets::stop_unix_serving,
+        )
+        .method(
+            c"_make_read_pipe_transport",
+            c"_make_read_pipe_transport($self, /, pipe, protocol, waiter=None, extra=None)\n--\n\n\
+            A transport for a pipe to read from.",
+            |this, args| pipes::make(this.any(), "_UnixReadPipeTransport", args),
+        )
+        .method(
+            c"_make_write_pipe_transport",
+            c"_make_write_pipe_transport($self, /, pipe, protocol, waiter=None, extra=None)\n--\n\n\
+            A transport for a pipe to write to.",
+            |this, args| pipes::make(this.any(), "_UnixWritePipeTransport", args),
+        )
+        .get(c"_unix_server_sockets", c"Listening socket -> inode of its file.", |this| {
+            Ok(Own::new(sockets::server_sockets(this)?.into_any()))
+        })
         .get(c"_signal_handlers", c"Signal -> Handle.", |this| Ok(Own::new(handlers(this)?.into_any())));
     }
 }
@@ -270,6 +309,7 @@ impl Class for UnixSelectorEventLoop {
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<UnixSelectorEventLoop>(module)?;
+    pipes::add(module)?;
     slots::add_function(
         module,
         c"_sighandler_noop",
