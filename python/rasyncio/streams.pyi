@@ -4,12 +4,20 @@ from asyncio.events import AbstractEventLoop as _StdlibLoop
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
 from typing import Any, Protocol, Self, SupportsIndex, TypeAlias, type_check_only
 
-from _typeshed import ReadableBuffer
+from _typeshed import ReadableBuffer, StrPath
 
 from . import protocols, transports
 from .base_events import Server
 
-__all__ = ("StreamReader", "StreamWriter", "StreamReaderProtocol", "open_connection", "start_server")
+__all__ = (
+    "StreamReader",
+    "StreamWriter",
+    "StreamReaderProtocol",
+    "open_connection",
+    "start_server",
+    "open_unix_connection",
+    "start_unix_server",
+)
 
 _ClientConnectedCallback: TypeAlias = Callable[[StreamReader, StreamWriter], Awaitable[None] | None]
 
@@ -38,6 +46,22 @@ async def start_server(
 
     client_connected_cb(reader, writer) is called for each connection; if it is a coroutine function, what it returns is run
     as a task.  limit is for the readers, in bytes.  All other keywords go to loop.create_server().
+    """
+
+async def open_unix_connection(
+    path: StrPath | None = None, *, limit: int = 65536, **kwds: Any
+) -> tuple[StreamReader, StreamWriter]:
+    """Connect to the Unix socket at path.  Returns (reader, writer).
+
+    limit is for the reader, in bytes.  All other keywords go to loop.create_unix_connection().
+    """
+
+async def start_unix_server(
+    client_connected_cb: _ClientConnectedCallback, path: StrPath | None = None, *, limit: int = 65536, **kwds: Any
+) -> Server:
+    """Listen on a Unix socket at path.  Returns a Server.  Otherwise as start_server().
+
+    All other keywords go to loop.create_unix_server().
     """
 
 class FlowControlMixin(protocols.Protocol):

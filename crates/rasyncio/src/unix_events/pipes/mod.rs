@@ -365,7 +365,13 @@ impl Class for PipeTransport {
             |this, value| value.map_or(Ok(()), |v| v.is_truthy().map(|v| this.closing.set(v))),
         )
         .get(c"_loop", c"", |this| Ok(this.event_loop.get(this.py()).map(Own::new)))
-        .get(c"_pipe", c"", |this| Ok(this.pipe.get(this.py()).map(Own::new)))
+        .get_set(c"_pipe", c"", |this| Ok(this.pipe.get(this.py()).map(Own::new)), |this, value| {
+            match value.filter(|v| !v.is_none()) {
+                Some(pipe) => this.pipe.set(pipe.clone()),
+                None => this.pipe.unset(),
+            }
+            Ok(())
+        })
         .get(c"_fileno", c"", |this| Ok(this.fd.get()))
         .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
         .get(c"_extra", c"", |this| Ok(this.extra.get(this.py()).map(Own::new)));
