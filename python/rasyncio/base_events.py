@@ -14,6 +14,8 @@ from ._rasyncio import (
 )
 from ._shell import shell
 from .events import AbstractEventLoop, AbstractServer
+from .exceptions import SendfileNotAvailableError as _NotAvailable
+from .protocols import Protocol as _Protocol
 
 # More timers than this, more of them cancelled than the fraction: the loop clears all cancelled ones away.
 _MIN_SCHEDULED_TIMER_HANDLES = 100
@@ -199,6 +201,61 @@ async def create_datagram_endpoint(
     """
     options = (family, proto, flags, reuse_port, allow_broadcast, sock)
     return await self._create_datagram_endpoint(protocol_factory, local_addr, remote_addr, *options)
+
+
+@shell(BaseEventLoop)
+async def sock_sendfile(self, sock, file, offset=0, count=None, *, fallback=True):
+    """Send a file, opened in binary mode, over a connected stream socket; answers how many bytes were sent.
+
+    Without fallback it must go by the system's sendfile: SendfileNotAvailableError if it cannot.
+    """
+    return await self._sock_sendfile(sock, file, offset, count, fallback)
+
+
+@shell(BaseEventLoop)
+async def _sock_sendfile_native(self, sock, file, offset, count):
+    raise _NotAvailable(f"syscall sendfile is not available for socket {sock!r} and file {file!r} combination")
+
+
+@shell(BaseEventLoop)
+async def _sock_sendfile_fallback(self, sock, file, offset, count):
+    return await self._copy_to_socket(sock, file, offset, count)
+
+
+@shell(BaseEventLoop)
+async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+    """Send a file, opened in binary mode, over a transport; answers how many bytes were sent.
+
+    Without fallback it must go by the system's sendfile: SendfileNotAvailableError or RuntimeError if it cannot.
+    """
+    return await self._send_file(transport, file, offset, count, fallback)
+
+
+@shell(BaseEventLoop)
+async def _sendfile_native(self, transp, file, offset, count):
+    raise _NotAvailable("sendfile syscall is not supported")
+
+
+@shell(BaseEventLoop)
+async def _sendfile_fallback(self, transp, file, offset, count):
+    return await self._copy_to_transport(transp, file, offset, count)
+
+
+class _SendfileFallbackProtocol(_rasyncio._FallbackProtocol, _Protocol):
+    """The protocol of a transport while a file is read and sent over it."""
+
+
+@shell(_SendfileFallbackProtocol)
+async def drain(self):
+    """Wait until the transport takes more."""
+    if (waiter := self._drained()) is not None:
+        await waiter
+
+
+@shell(_SendfileFallbackProtocol)
+async def restore(self):
+    """Give the transport its own protocol back."""
+    self._restore()
 
 
 class Server(_rasyncio._Server, AbstractServer):

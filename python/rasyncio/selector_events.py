@@ -7,6 +7,7 @@ from ._lazy import lazily
 from ._shell import shell
 from .base_events import BaseEventLoop
 from .transports import DatagramTransport, Transport
+from .transports import Transport, _FlowControlMixin
 
 __getattr__ = lazily(
     __name__,
@@ -39,7 +40,7 @@ class BaseSelectorEventLoop(_rasyncio._BaseSelectorEventLoop, BaseEventLoop):
     """
 
 
-class _SelectorSocketTransport(Transport):
+class _SelectorSocketTransport(_FlowControlMixin, Transport):
     """What `__class__` of a socket transport is: the native class cannot derive from asyncio.Transport, this one does."""
 
 
@@ -93,3 +94,8 @@ async def sock_connect(self, sock, address):
 async def sock_accept(self, sock):
     """Accept a connection on a non-blocking socket; answers (socket, address)."""
     return await self._sock_accept(sock)
+
+
+@shell(BaseSelectorEventLoop)
+async def _sendfile_native(self, transp, file, offset, count):
+    return await self._send_natively(transp, file, offset, count)

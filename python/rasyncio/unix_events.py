@@ -87,6 +87,11 @@ async def subprocess_exec(self, protocol_factory, *args, **options):
     raise NotImplementedError("rasyncio has no subprocesses yet")
 
 
+@shell(_UnixSelectorEventLoop)
+async def _sock_sendfile_native(self, sock, file, offset, count):
+    return 0 if (sending := self._begin_sendfile(sock, file, offset, count)) is None else await sending
+
+
 class _UnixDefaultEventLoopPolicy(_Policy):
     """A loop of Unix for each thread."""
 

@@ -25,8 +25,8 @@
 //! | `socket` | whether a socket object still has its descriptor |
 
 mod args;
-mod bytes;
 mod audit;
+mod bytes;
 mod class;
 mod context;
 mod coroutine;
@@ -45,8 +45,8 @@ mod stop;
 mod thread;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
-pub use bytes::filled;
 pub use audit::audit;
+pub use bytes::filled;
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};

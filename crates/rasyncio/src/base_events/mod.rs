@@ -11,6 +11,7 @@
 //! - `create`: futures and tasks, the task factory.
 //! - `connect`: connections, servers, names.
 //! - `server`: Server.
+//! - `sendfile`: files over sockets and transports.
 //!
 //! States: open -> running -> open -> ... -> closed. A closed loop refuses everything with "Event loop is closed".
 //!
@@ -24,6 +25,7 @@ mod executor;
 mod report;
 pub mod run;
 mod schedule;
+mod sendfile;
 mod server;
 
 use std::cell::Cell;
@@ -196,6 +198,7 @@ impl Class for BaseEventLoop {
         executor::define(spec);
         create::define(spec);
         connect::define(spec);
+        sendfile::define(spec);
     }
 }
 
@@ -204,6 +207,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<BaseEventLoop>(module)?;
     slots::add_class::<connect::Attempt>(module)?;
     connect::add(module)?;
+    sendfile::add(module)?;
     server::add(module)?;
     run::add(module)
 }

@@ -9,6 +9,7 @@
 //! - `datagram`: datagram sockets under protocols.
 //! - `flow`: the marks of a write buffer.
 //! - `sock`: sock_recv and its kin, accepting.
+//! - `sendfile`: files over transports.
 //!
 //! Two modes. With its own poller the loop is native throughout. With a `selectors` object, given by the caller or made
 //! when somebody looks at `_selector`, it registers there with `(reader, writer)` handles as data, as CPython does, and the
@@ -16,9 +17,10 @@
 //!
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
-mod quick_sock;
 mod datagram;
 mod flow;
+mod quick_sock;
+mod sendfile;
 mod sock;
 pub mod transport;
 mod turn;
@@ -303,6 +305,7 @@ impl Class for BaseSelectorEventLoop {
                 Ok(())
             },
         );
+        sendfile::define(spec);
         sock::define(spec);
         datagram::define(spec);
         watch::define(spec);

@@ -11,10 +11,12 @@
 //! Here are signals; beside them:
 //! - `sockets`: connections and servers on Unix sockets.
 //! - `pipes`: the ends of pipes under protocols.
+//! - `sendfile`: files over sockets, by the kernel.
 //!
 //! Subprocesses are not here yet.
 
 mod pipes;
+mod sendfile;
 mod sockets;
 
 use std::cell::RefCell;
@@ -303,6 +305,7 @@ impl Class for UnixSelectorEventLoop {
             Ok(Own::new(sockets::server_sockets(this)?.into_any()))
         })
         .get(c"_signal_handlers", c"Signal -> Handle.", |this| Ok(Own::new(handlers(this)?.into_any())));
+        sendfile::define(spec);
     }
 }
 

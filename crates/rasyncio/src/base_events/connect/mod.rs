@@ -112,13 +112,7 @@ fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// The transport and protocol for a connected socket: `_create_connection_transport`. Until the transport has taken it over,
 /// a socket that is `ours` is closed if something fails.
-pub async fn connect_transport(
-    co: &Co,
-    event_loop: Kept,
-    socket: Kept,
-    factory: Kept,
-    ours: bool,
-) -> PyResult<Own> {
+pub async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept, ours: bool) -> PyResult<Own> {
     let (transport, protocol, waiter) = match begin_transport(co, event_loop, socket, factory) {
         Ok([transport, protocol, waiter]) => (co.keep(transport), co.keep(protocol), co.keep(waiter)),
         Err(error) => {

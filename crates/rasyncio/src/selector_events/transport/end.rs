@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 use slots::Ref;
 
 use super::read::stop_reading;
-use super::write::{drop_buffer, stop_writing};
+use super::write::{drop_buffer, stop_writing, tell_waiter};
 use super::{LOST, SocketTransport, leaves};
 use crate::events::LoopCore;
 use crate::face;
@@ -92,7 +92,6 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error:
         Ok(())
     };
     let closed = close_socket(this);
-    let waiter = this.empty_waiter.get(py);
     let server = this.server.take(py);
     this.protocol.unset();
     if told.is_ok() {
@@ -103,9 +102,9 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error:
         Some(server) => server.call_method1(intern!(py, "_detach"), (this.any(),)).map(drop),
         None => Ok(()),
     };
-    if let Some(waiter) = waiter {
-        let lost = PyConnectionError::new_err("Connection is closed by peer");
-        waiter.call_method1(intern!(py, "set_exception"), (lost.into_value(py),))?;
+    if this.empty_waiter.is_set() {
+        let lost = PyConnectionError::new_err("Connection is closed by peer").into_value(py);
+        tell_waiter(this, "set_exception", lost.into_bound(py).into_any())?;
     }
     told.and(closed).and(detached)
 }

@@ -533,7 +533,11 @@ impl Class for SocketTransport {
             .get(c"_eof", c"", |this| Ok(this.eof.get()))
             .get(c"_conn_lost", c"", |this| Ok(this.conn_lost.get()))
             .get(c"_protocol_paused", c"", |this| Ok(this.protocol_paused.get()))
-            .get(c"_start_tls_compatible", c"", |_| Ok(true));
+            .get(c"_start_tls_compatible", c"", |_| Ok(true))
+            .get(c"_sendfile_compatible", c"", |this| {
+                let modes = face(this.py(), "constants")?.getattr("_SendfileMode")?;
+                modes.getattr("TRY_NATIVE").map(Own::new)
+            });
     }
 }
 

@@ -136,10 +136,7 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
             let error = exceptions::os_error(error);
             let instance = error.value(py).clone();
             fatal_error(this, error, "Fatal write error on socket transport")?;
-            if let Some(waiter) = this.empty_waiter.get(py) {
-                waiter.call_method1(intern!(py, "set_exception"), (instance,))?;
-            }
-            return Ok(());
+            return tell_waiter(this, "set_exception", instance.into_any());
         }
     }
     // The protocol may write more when it is resumed.
@@ -148,9 +145,7 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         return Ok(());
     }
     stop_writing(this)?;
-    if let Some(waiter) = this.empty_waiter.get(py) {
-        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
-    }
+    tell_waiter(this, "set_result", py.None().into_bound(py))?;
     // Unless the protocol, being resumed, aborted: then connection_lost is scheduled already.
     if this.closing.get() && this.conn_lost.get() == 0 {
         this.conn_lost.set(1);
@@ -161,6 +156,21 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         return shutdown(this);
     }
     Ok(())
+}
+
+/// Tells whoever waits until all is sent; whoever was cancelled meanwhile, or told before, hears nothing.
+pub(super) fn tell_waiter<'py>(
+    this: &Ref<'py, SocketTransport>,
+    method: &str,
+    value: Bound<'py, PyAny>,
+) -> PyResult<()> {
+    let py = this.py();
+    match this.empty_waiter.get(py) {
+        Some(waiter) if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? => {
+            waiter.call_method1(method, (value,)).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn shutdown(this: &Ref<'_, SocketTransport>) -> PyResult<()> {

@@ -201,9 +201,7 @@ impl PipeTransport {
         let was_reading = this.reading.replace(false);
         let event_loop = this.event_loop.get_or_none(py);
         match PipeTransport::watching(&event_loop) {
-            Some(core) if was_reading => {
-                crate::selector_events::watch::remove_reader(&core, this.fd.get()).map(drop)
-            }
+            Some(core) if was_reading => crate::selector_events::watch::remove_reader(&core, this.fd.get()).map(drop),
             Some(_) => Ok(()),
             None => event_loop.call_method1(intern!(py, "_remove_reader"), (this.fd.get(),)).map(drop),
         }
@@ -365,13 +363,18 @@ impl Class for PipeTransport {
             |this, value| value.map_or(Ok(()), |v| v.is_truthy().map(|v| this.closing.set(v))),
         )
         .get(c"_loop", c"", |this| Ok(this.event_loop.get(this.py()).map(Own::new)))
-        .get_set(c"_pipe", c"", |this| Ok(this.pipe.get(this.py()).map(Own::new)), |this, value| {
-            match value.filter(|v| !v.is_none()) {
-                Some(pipe) => this.pipe.set(pipe.clone()),
-                None => this.pipe.unset(),
-            }
-            Ok(())
-        })
+        .get_set(
+            c"_pipe",
+            c"",
+            |this| Ok(this.pipe.get(this.py()).map(Own::new)),
+            |this, value| {
+                match value.filter(|v| !v.is_none()) {
+                    Some(pipe) => this.pipe.set(pipe.clone()),
+                    None => this.pipe.unset(),
+                }
+                Ok(())
+            },
+        )
         .get(c"_fileno", c"", |this| Ok(this.fd.get()))
         .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
         .get(c"_extra", c"", |this| Ok(this.extra.get(this.py()).map(Own::new)));
@@ -391,17 +394,16 @@ fn parse<'a, 'py>(args: &Args<'a, 'py>) -> PyResult<([&'a Bound<'py, PyAny>; 3],
 }
 
 /// The hook `_make_read_pipe_transport` or its kin: an instance of the face's class of that name.
-pub(super) fn make<'py>(
-    event_loop: &Bound<'py, PyAny>,
-    class: &str,
-    args: &Args<'_, 'py>,
-) -> PyResult<Own> {
+pub(super) fn make<'py>(event_loop: &Bound<'py, PyAny>, class: &str, args: &Args<'_, 'py>) -> PyResult<Own> {
     const MAKE: Signature<4> =
         Signature::method("_make_pipe_transport", [arg("pipe"), arg("protocol"), opt("waiter"), opt("extra")]);
     let [Some(pipe), Some(protocol), waiter, extra] = args.parse(&MAKE)? else {
         return Err(PyTypeError::new_err("an argument is missing"));
     };
-    face(event_loop.py(), "unix_events")?.getattr(class)?.call1((event_loop, pipe, protocol, waiter, extra)).map(Own::new)
+    face(event_loop.py(), "unix_events")?
+        .getattr(class)?
+        .call1((event_loop, pipe, protocol, waiter, extra))
+        .map(Own::new)
 }
 
 /// Whether an OSError has this number.

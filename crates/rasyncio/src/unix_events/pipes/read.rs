@@ -224,9 +224,7 @@ impl Class for ReadPipe {
         spec.repr(|this| {
             PipeTransport::repr(this.base(), || if this.reading.get() { " polling" } else { " idle" }.to_owned())
         })
-        .get(c"__class__", c"", |this| {
-            face(this.py(), "unix_events")?.getattr("_UnixReadPipeTransport").map(Own::new)
-        })
+        .get(c"__class__", c"", |this| face(this.py(), "unix_events")?.getattr("_UnixReadPipeTransport").map(Own::new))
         .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether data is being received.", |this| {
             Ok(is_reading(this))
         })
@@ -255,15 +253,15 @@ impl Class for ReadPipe {
             || ("_UnixReadPipeTransport.set_protocol", "protocol"),
             set_protocol,
         )
-        .method0(
-            c"close",
-            c"close($self, /)\n--\n\nClose the pipe; connection_lost(None) is called then.",
-            |this| {
-                let none = this.py().None().into_bound(this.py());
-                if this.closing.get() { Ok(()) } else { close_by_name(this, &none) }
-            },
+        .method0(c"close", c"close($self, /)\n--\n\nClose the pipe; connection_lost(None) is called then.", |this| {
+            let none = this.py().None().into_bound(this.py());
+            if this.closing.get() { Ok(()) } else { close_by_name(this, &none) }
+        })
+        .method1(
+            c"_close",
+            c"_close($self, exc, /)\n--\n\nclose() with an exception for connection_lost().",
+            close_with,
         )
-        .method1(c"_close", c"_close($self, exc, /)\n--\n\nclose() with an exception for connection_lost().", close_with)
         .method0(c"_read_ready", c"_read_ready($self, /)\n--\n\nRead what there is.", read_ready)
         .method(
             c"_fatal_error",
