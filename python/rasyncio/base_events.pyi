@@ -139,7 +139,6 @@ class BaseEventLoop(AbstractEventLoop):
         interleave: int | None = None,
         all_errors: bool = False,
     ) -> tuple[Transport, _ProtocolT]: ...
-
     async def create_datagram_endpoint(  # type: ignore[override]
         self,
         protocol_factory: Callable[[], _ProtocolT],
