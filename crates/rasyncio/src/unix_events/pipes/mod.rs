@@ -381,8 +381,14 @@ impl Class for PipeTransport {
     }
 }
 
+/// The loop, the pipe and the protocol.
+type Needed<'a, 'py> = [&'a Bound<'py, PyAny>; 3];
+
+/// The waiter and the extra information, where they are given.
+type Wanted<'a, 'py> = [Option<&'a Bound<'py, PyAny>>; 2];
+
 /// The arguments of a transport's constructor, called as the face's class: the class, then what asyncio's takes.
-fn parse<'a, 'py>(args: &Args<'a, 'py>) -> PyResult<([&'a Bound<'py, PyAny>; 3], [Option<&'a Bound<'py, PyAny>>; 2])> {
+fn parse<'a, 'py>(args: &Args<'a, 'py>) -> PyResult<(Needed<'a, 'py>, Wanted<'a, 'py>)> {
     const MAKE: Signature<6> = Signature::function(
         "_UnixPipeTransport.__init__",
         [arg("cls"), arg("loop"), arg("pipe"), arg("protocol"), opt("waiter"), opt("extra")],

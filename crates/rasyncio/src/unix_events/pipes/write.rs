@@ -20,6 +20,7 @@ use engine::buffers::WriteBuffer;
 use engine::sys::pipe;
 use pyo3::exceptions::{
     PyAssertionError, PyBrokenPipeError, PyKeyboardInterrupt, PyNotImplementedError, PyOSError, PySystemExit,
+    PyTypeError,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -183,7 +184,11 @@ fn write<'py>(this: &Ref<'py, WritePipe>, data: &Bound<'py, PyAny>) -> PyResult<
     }
     match bytes_of(data) {
         Ok(bytes) => write_bytes(this, &bytes),
-        Err(error) if leaves(py, &error) || buffered(this) > 0 => Err(error),
+        Err(error) if leaves(py, &error) => Err(error),
+        Err(_) if buffered(this) > 0 => {
+            // What a bytearray says, which asyncio's buffer is.
+            Err(PyTypeError::new_err(format!("can't concat {} to bytearray", data.get_type().name()?)))
+        }
         // Of a memoryview that is not contiguous a pipe does not take a byte.
         Err(error) if this.conn_lost.get() == 0 && !this.closing.get() => write_failed(this, error),
         Err(_) => write_lost(this),
