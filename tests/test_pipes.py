@@ -63,7 +63,7 @@ def test_reads_grow_with_what_comes():
             piece = os.urandom(size)
             assert os.write(far, piece) == size
             sent += piece
-            await protocol.until(lambda p: len(p.data) == len(sent))
+            await protocol.until(lambda p, count=len(sent): len(p.data) == count)
         assert protocol.data == sent
         transport.close()
         await protocol.lost

@@ -6,8 +6,7 @@ from . import _rasyncio
 from ._lazy import lazily
 from ._shell import shell
 from .base_events import BaseEventLoop
-from .transports import DatagramTransport, Transport
-from .transports import Transport, _FlowControlMixin
+from .transports import DatagramTransport, Transport, _FlowControlMixin
 
 __getattr__ = lazily(
     __name__,
