@@ -9,7 +9,7 @@
 use rustix::io::retry_on_intr;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::borrow;
 use crate::sys::Descriptor;
@@ -39,6 +39,17 @@ pub fn receive_from(fd: Descriptor, buffer: &mut [u8]) -> io::Result<(usize, Opt
 pub fn send_to(fd: Descriptor, bytes: &[u8], to: &SocketAddr) -> io::Result<usize> {
     let fd = borrow(fd)?;
     Ok(retry_on_intr(|| rustix::net::sendto(fd, bytes, SendFlags::NOSIGNAL, to))?)
+}
+
+/// A host as `inet_ntop` writes it, which differs from Rust for the old way to put IPv4 addresses into IPv6.
+pub fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(six) => match six.segments() {
+            [0, 0, 0, 0, 0, 0, high, _] if high != 0 => format!("::{}", Ipv4Addr::from_bits(six.to_bits() as u32)),
+            _ => six.to_string(),
+        },
+        IpAddr::V4(four) => four.to_string(),
+    }
 }
 
 fn address(from: &SocketAddrAny) -> Option<Address> {
@@ -83,6 +94,16 @@ mod tests {
                 assert_eq!(&buffer[..count], expected);
                 assert_eq!(sender, Some(Address::Internet(from)));
             }
+        }
+    }
+
+    #[test]
+    fn hosts_are_written_as_inet_ntop_writes_them() {
+        let four = ["127.0.0.1", "0.0.0.0"];
+        let old = ["::1.2.3.4", "::0.1.0.0", "::ffff:1.2.3.4"];
+        let six = ["::", "::1", "fe80::1", "1:0:2:0:3:0:4:0", "::1:0:0:1", "1:0:0:2::3"];
+        for text in four.into_iter().chain(old).chain(six) {
+            assert_eq!(host(text.parse().unwrap()), text);
         }
     }
 
