@@ -58,12 +58,12 @@ def test_reads_grow_with_what_comes():
     async def main():
         transport, protocol, far = await reading_end()
         os.set_blocking(far, False)
-        sent = bytearray()
+        sent = b""
         for size in (1, 20_000, 65_536, 10, 65_536, 65_536, 1):
             piece = os.urandom(size)
             assert os.write(far, piece) == size
-            sent += piece
-            await protocol.until(lambda p, count=len(sent): len(p.data) == count)
+            sent = sent + piece
+            await protocol.until(lambda p, sent=sent: p.data == sent)
         assert protocol.data == sent
         transport.close()
         await protocol.lost

@@ -1,8 +1,9 @@
-"""Signal handlers of a loop, and what becomes of a loop in a forked child."""
+"""Signal handlers of a loop, Unix sockets, and what becomes of a loop in a forked child."""
 
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -224,6 +225,93 @@ def test_a_forked_child_forgets_the_loop_and_runs_its_own(package):
         [sys.executable, "-c", FORK.replace("PACKAGE", package)], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_streams_over_a_unix_socket(tmp_path):
+    async def serve(reader, writer):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main():
+        async with await rasyncio.start_unix_server(serve, tmp_path / "socket"):
+            reader, writer = await rasyncio.open_unix_connection(tmp_path / "socket")
+            sent = os.urandom(1_000_000)
+            task = rasyncio.ensure_future(reader.readexactly(len(sent)))
+            writer.write(sent)
+            await writer.drain()
+            assert await task == sent
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+    rasyncio.run(main())
+    assert list(tmp_path.iterdir()) == ([] if sys.version_info >= (3, 13) else [tmp_path / "socket"])
+
+
+@pytest.mark.parametrize("cleanup", [True, False])
+def test_a_server_s_file_goes_or_stays(tmp_path, cleanup):
+    async def main():
+        loop = rasyncio.get_running_loop()
+        server = await loop.create_unix_server(rasyncio.Protocol, tmp_path / "socket", cleanup_socket=cleanup)
+        assert list(tmp_path.iterdir()) == [tmp_path / "socket"]
+        assert bool(loop._unix_server_sockets) == cleanup
+        server.close()
+        await server.wait_closed()
+        assert list(tmp_path.iterdir()) == ([] if cleanup else [tmp_path / "socket"])
+        assert not loop._unix_server_sockets
+
+    rasyncio.run(main())
+
+
+def test_a_file_that_took_the_place_of_a_server_s_stays(tmp_path):
+    async def main():
+        loop = rasyncio.get_running_loop()
+        server = await loop.create_unix_server(rasyncio.Protocol, tmp_path / "socket", cleanup_socket=True)
+        (tmp_path / "socket").rename(tmp_path / "moved")
+        (tmp_path / "socket").write_text("somebody else's")
+        server.close()
+        await server.wait_closed()
+        assert (tmp_path / "socket").read_text() == "somebody else's"
+
+    rasyncio.run(main())
+
+
+def test_a_connection_that_is_cancelled_or_refused_leaves_nothing(tmp_path):
+    async def main():
+        loop = rasyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.fspath(tmp_path / "socket"))
+            with pytest.raises(ConnectionRefusedError):
+                await loop.create_unix_connection(rasyncio.Protocol, tmp_path / "socket")
+            listener.listen(0)
+            task = loop.create_task(loop.create_unix_connection(rasyncio.Protocol, tmp_path / "socket"))
+            await rasyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(rasyncio.CancelledError):
+                await task
+        for _ in range(3):
+            await rasyncio.sleep(0)
+
+    rasyncio.run(main())
+
+
+def test_tls_is_not_there_and_leaves_no_file(tmp_path):
+    import ssl
+
+    async def main():
+        loop = rasyncio.get_running_loop()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with pytest.raises(NotImplementedError):
+            await loop.create_unix_server(rasyncio.Protocol, tmp_path / "socket", ssl=context)
+        with pytest.raises(NotImplementedError):
+            await loop.create_unix_connection(rasyncio.Protocol, tmp_path / "socket", ssl=True, server_hostname="")
+
+    rasyncio.run(main())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["subprocess_shell", "subprocess_exec"])

@@ -47,7 +47,7 @@ async def echo(reader, writer):
 
 
 async def streams():
-    for path in ("text", b"bytes", pathlib.Path("path"), "\0rasyncio-abstract-%d" % os.getpid()):
+    for path in ("text", b"bytes", pathlib.Path("path"), f"\0rasyncio-abstract-{os.getpid()}"):
         async with await asyncio.start_unix_server(echo, path) as server:
             record(len(server.sockets), server.sockets[0].family.name, server.is_serving())
             reader, writer = await asyncio.open_unix_connection(path)
