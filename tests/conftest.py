@@ -35,6 +35,8 @@ def pytest_addoption(parser):
         default="-m rasyncio",
         help="how the differential tests tell python to use the other implementation (default: %(default)s)",
     )
+    parser.addoption("--programs", type=int, default=200, help="how many programs test_network.py makes up")
+    parser.addoption("--program-seed", type=int, help="the seed of its programs (default: another each time)")
 
 
 class Complaints(logging.Handler):
