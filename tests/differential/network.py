@@ -236,9 +236,7 @@ OPERATIONS = {
     "at_eof": lambda end, _: end.reader.at_eof(),
     "cancel": cancel,
     "recv": lambda end, n: end.begin("recv", asyncio.get_running_loop().sock_recv(end.sock, n)),
-    "sendall": lambda end, n: end.begin(
-        "sendall", asyncio.get_running_loop().sock_sendall(end.sock, end.bytes_to_send(n))
-    ),
+    "sendall": lambda end, n: end.begin("sendall", asyncio.get_running_loop().sock_sendall(end.sock, end.bytes_to_send(n))),
     "shutdown": shutdown,
     "close_socket": close_socket,
 }

@@ -40,9 +40,7 @@ TRANSPORT = st.one_of(
 )
 RAISES = st.tuples(st.just("raise"), st.sampled_from(["ValueError", "OSError", "ConnectionResetError"]))
 EVENTS = st.sampled_from(["data", "eof", "pause", "resume", "lost", "get_buffer"])
-PLANS = st.builds(
-    lambda event, action: ("plan", [event, *action]), EVENTS, st.one_of(TRANSPORT, TRANSPORT, RAISES)
-)
+PLANS = st.builds(lambda event, action: ("plan", [event, *action]), EVENTS, st.one_of(TRANSPORT, TRANSPORT, RAISES))
 PROTOCOL_STEPS = st.one_of(TRANSPORT, TRANSPORT, PLANS)
 STREAM_STEPS = st.one_of(
     WRITES,
@@ -137,7 +135,11 @@ def children(request):
 def differences(program, expected, seen):
     """Lines that say at which step and on which lane the two traces part."""
     for number, (one, other) in enumerate(zip(expected, seen, strict=False)):
-        what = "making the connections" if number == 0 else str(["the end", *program["steps"]][number % (len(program["steps"]) + 1)])
+        what = (
+            "making the connections"
+            if number == 0
+            else str(["the end", *program["steps"]][number % (len(program["steps"]) + 1)])
+        )
         for lane in sorted({*one, *other}):
             if one.get(lane) != other.get(lane):
                 yield f"step {number} ({what}), {lane}:\n    asyncio:  {one.get(lane)}\n    rasyncio: {other.get(lane)}"
