@@ -67,7 +67,7 @@ def most_written(operation, argument):
 @st.composite
 def programs(draw):
     connections, steps = [], []
-    for number in range(draw(st.integers(1, 2))):
+    for _ in range(draw(st.integers(1, 2))):
         over = draw(st.sampled_from(["pair", "tcp"]))
         kinds = [draw(st.sampled_from(["plain", "plain", "buffered", "streams", "raw"])) for _ in range(2)]
         if over == "tcp" and kinds[1] == "raw":

@@ -38,3 +38,13 @@ fn borrow<'a>(fd: Descriptor) -> io::Result<BorrowedFd<'a>> {
     // call within the calling function, and the kernel itself answers EBADF for a number that is not open.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
+
+/// The part of `memory` that was written.
+///
+/// # Safety
+/// The first `count` bytes are initialised.
+unsafe fn written(memory: &mut [std::mem::MaybeUninit<u8>], count: usize) -> &mut [u8] {
+    let part = &mut memory[..count];
+    // SAFETY: initialised, says the caller; the cast changes nothing but that knowledge.
+    unsafe { &mut *(std::ptr::from_mut(part) as *mut [u8]) }
+}

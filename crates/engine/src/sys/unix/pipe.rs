@@ -10,8 +10,8 @@ use rustix::io::retry_on_intr;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 
-use super::borrow;
 use super::socket::MOST_SLICES;
+use super::{borrow, written};
 use crate::sys::Descriptor;
 
 /// Read into initialised memory. Zero means the end, unless `buffer` is empty.
@@ -23,9 +23,11 @@ pub fn read(fd: Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Read into memory that need not be initialised; the count says how much of it is from then on. Otherwise as [`read`].
 #[inline]
-pub fn read_raw(fd: Descriptor, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+pub fn read_raw(fd: Descriptor, memory: &mut [MaybeUninit<u8>]) -> io::Result<&mut [u8]> {
     let fd = borrow(fd)?;
-    Ok(retry_on_intr(|| rustix::io::read(fd, &mut *memory).map(|(read, _)| read.len()))?)
+    let count = retry_on_intr(|| rustix::io::read(fd, &mut *memory).map(|(read, _)| read.len()))?;
+    // SAFETY: the kernel wrote so many bytes, from the beginning on.
+    Ok(unsafe { written(memory, count) })
 }
 
 /// Write bytes; the count says how many the kernel took.
@@ -63,11 +65,11 @@ mod tests {
         assert_eq!(read(near, &mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(write(far, b"hello").unwrap(), 5);
         assert_eq!(write_slices(far, &[IoSlice::new(b" "), IoSlice::new(b"world")]).unwrap(), 6);
-        assert_eq!(read_raw(near, &mut memory).unwrap(), 5);
+        assert_eq!(read_raw(near, &mut memory).unwrap().len(), 5);
         assert_eq!(read(near, &mut buffer).unwrap(), 6);
         assert_eq!(&buffer[..6], b" world");
         drop(writer);
-        assert_eq!(read_raw(near, &mut memory).unwrap(), 0);
+        assert_eq!(read_raw(near, &mut memory).unwrap().len(), 0);
         assert_eq!(read(near, &mut buffer).unwrap(), 0);
     }
 

@@ -19,7 +19,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
-use super::borrow;
+use super::{borrow, written};
 use crate::sys::Descriptor;
 
 /// The most slices one [`send_slices`] takes; the kernel's `UIO_MAXIOV`. More are left for the next call.
@@ -33,11 +33,13 @@ pub fn receive(fd: Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(received)
 }
 
-/// Receive into memory of any kind; the count says how much of it is initialised now, from the beginning on.
+/// Receive into memory of any kind; answers the part of it that was written.
 #[inline]
-pub fn receive_raw(fd: Descriptor, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+pub fn receive_raw(fd: Descriptor, memory: &mut [MaybeUninit<u8>]) -> io::Result<&mut [u8]> {
     let fd = borrow(fd)?;
-    retry_on_intr(|| Ok(rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?.0.0.len())).map_err(io::Error::from)
+    let count = retry_on_intr(|| Ok(rustix::net::recv(fd, &mut *memory, RecvFlags::empty())?.0.0.len()))?;
+    // SAFETY: the kernel wrote so many bytes, from the beginning on.
+    Ok(unsafe { written(memory, count) })
 }
 
 /// Receive into the spare capacity of `buffer`, whose length grows by the count returned.
