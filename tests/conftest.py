@@ -36,7 +36,7 @@ def pytest_addoption(parser):
         help="how the differential tests tell python to use the other implementation (default: %(default)s)",
     )
     parser.addoption("--programs", type=int, default=200, help="how many programs test_network.py makes up")
-    parser.addoption("--program-seed", type=int, help="the seed of its programs (default: another each time)")
+    parser.addoption("--program-seed", type=int, default=1, help="the seed of its programs; 0 for another each time")
 
 
 class Complaints(logging.Handler):

@@ -2,7 +2,7 @@
 
 Each of the two has a child process (network.py) that runs one program after the other.  A difference counts if it comes
 again in new processes, and if asyncio then agrees with itself.  hypothesis makes a failing program small and prints it;
-`--program-seed` repeats a run, `--programs` says how many there are.
+`--program-seed` makes others (0: another each time), `--programs` says how many there are.
 """
 
 import json
@@ -151,7 +151,7 @@ def differences(program, expected, seen):
 def test_made_up_programs(children, request):
     stdlib, ours = children
     chosen = request.config.getoption("--program-seed")
-    chosen = random.SystemRandom().randrange(1 << 32) if chosen is None else chosen
+    chosen = chosen or random.SystemRandom().randrange(1 << 32)
 
     @seed(chosen)
     @settings(

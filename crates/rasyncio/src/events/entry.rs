@@ -88,7 +88,9 @@ impl Entry {
         let (object, Some(kind)) = (self.object.bind(py), self.kind) else { return Err(error) };
         let Some(event_loop) = (kind.event_loop)(object) else { return Err(error) };
         let callback = NativeCallback::make(py, object.clone(), kind)?;
-        let handle = Handle::create(py, callback, &[], event_loop.into_bound(py), slots::copy_current(py)?)?;
+        let event_loop = event_loop.into_bound(py);
+        let args = self.argument.as_ref().map_or(&[] as &[_], |argument| std::slice::from_ref(argument.bind(py)));
+        let handle = Handle::create(py, callback, args, event_loop, slots::copy_current(py)?)?;
         Handle::failed(&handle, error)
     }
 

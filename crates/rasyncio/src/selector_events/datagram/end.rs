@@ -56,7 +56,10 @@ fn schedule_lost<'py>(this: &Ref<'py, DatagramTransport>, error: Option<Bound<'p
     let py = this.py();
     this.lost_context.set(slots::copy_current(py)?);
     match this.core.get(py) {
-        Some(core) => LoopCore::schedule(&core, this.any().clone(), error, &LOST),
+        Some(core) => {
+            let error = error.unwrap_or_else(|| py.None().into_bound(py));
+            LoopCore::schedule(&core, this.any().clone(), Some(error), &LOST)
+        }
         None => Ok(()),
     }
 }

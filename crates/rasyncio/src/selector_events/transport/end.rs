@@ -38,7 +38,10 @@ pub(super) fn close(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 pub(super) fn schedule_lost<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {
     SocketTransport::take_context(this, &this.losing_context)?;
     match this.core.get(this.py()) {
-        Some(core) => LoopCore::schedule(&core, this.any().clone(), error, &LOST),
+        Some(core) => {
+            let error = error.unwrap_or_else(|| this.py().None().into_bound(this.py()));
+            LoopCore::schedule(&core, this.any().clone(), Some(error), &LOST)
+        }
         None => Ok(()),
     }
 }
