@@ -147,6 +147,11 @@ def differences(program, expected, seen):
         yield f"asyncio has {len(expected)} steps, rasyncio {len(seen)}: {expected[-1]}, {seen[-1]}"
 
 
+# Before 3.12.9 and 3.13.2 asyncio's writelines() does not pause the protocol.
+UNPAUSED = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2)
+
+
+@pytest.mark.skipif(UNPAUSED, reason="writelines() of this patch release has no flow control")
 @pytest.mark.timeout(0)
 def test_made_up_programs(children, request):
     stdlib, ours = children
