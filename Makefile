@@ -77,6 +77,10 @@ valgrind: build ## run the native classes' tests and a stress of every class und
 	@$(EMBED) cargo $(MEMCHECK) test --locked --profile quick -p rasyncio-slots --test native
 	@PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=9 --leak-check=no $(PY) tests/stress.py
 
+.PHONY: soak
+soak: build ## hold 10,000 connections on one loop for a minute, with random ends (ARGS="--connections 1000 --seconds 20")
+	@$(PY) tests/soak.py $(ARGS)
+
 # The inbox under every interleaving of its threads. Another target folder: the flag would have all else compiled again.
 .PHONY: test-loom
 test-loom:
