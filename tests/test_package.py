@@ -329,6 +329,27 @@ def test_lazily_imports_as_a_statement_would():
             globals().pop(name, None)
 
 
+def test_asking_for_a_name_that_is_not_there_leaves_no_cycle_behind():
+    import gc
+    import weakref
+
+    from rasyncio import events
+
+    class Mark:
+        pass
+
+    def ask():
+        mark = Mark()
+        assert getattr(events, "no_such_name", None) is None
+        return weakref.ref(mark)
+
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
+
+
 def test_a_shell_is_a_method_of_its_class():
     from rasyncio._shell import shell
 

@@ -12,8 +12,9 @@ from ._rasyncio import __version__ as __version__
 # These make up `__all__`, in asyncio's order.
 _PUBLIC = """base_events coroutines events exceptions futures graph locks protocols runners queues streams subprocess tasks
     taskgroups threads timeouts transports unix_events""".split()
-# These have no public names of their own. A module is quicker to ask without a `__getattr__`, so they are not lazy.
-_QUIET = """base_futures base_subprocess base_tasks constants format_helpers log mixins proactor_events selector_events
+# These have no public names of their own. A module is quicker to ask without a `__getattr__`, so they are not lazy. As with
+# asyncio, proactor_events is imported by whoever names it.
+_QUIET = """base_futures base_subprocess base_tasks constants format_helpers log mixins selector_events
     sslproto staggered tools trsock windows_events windows_utils""".split()
 
 __all__ = ()

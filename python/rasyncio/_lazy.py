@@ -19,6 +19,10 @@ def fetch(source, name):
     return package if module_name.startswith(f"{name}.") else sys.modules[module_name]
 
 
+def missing(module_name, name):
+    return AttributeError(f"module {module_name!r} has no attribute {name!r}", name=name, obj=sys.modules[module_name])
+
+
 def lazily(module_name, deprecated=(), /, **sources):
     """A `__getattr__` for the module `module_name`, which imports `name=source` at the first use of `name`.
 
@@ -32,16 +36,14 @@ def lazily(module_name, deprecated=(), /, **sources):
             text = f"'asyncio.{name}' is deprecated and slated for removal in Python 3.16"
             __import__("warnings").warn(text, DeprecationWarning, stacklevel=2)
             return fetch(deprecated[name], name)
-        missing = AttributeError(
-            f"module {module_name!r} has no attribute {name!r}", name=name, obj=sys.modules[module_name]
-        )
+        # Raised where it is made: an error in a local variable is a cycle with its traceback, which keeps the caller's frame.
         if name not in sources:
-            raise missing
+            raise missing(module_name, name)
         try:
             value = fetch(sources[name], name)
         except ModuleNotFoundError as error:
             if error.name == str(sources[name]).partition(":")[0]:
-                raise missing from error
+                raise missing(module_name, name) from error
             raise
         return vars(sys.modules[module_name]).setdefault(name, value)
 

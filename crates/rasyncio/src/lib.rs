@@ -19,6 +19,7 @@ pub mod format_helpers;
 pub mod futures;
 pub mod locks;
 pub mod mixins;
+pub mod proactor_events;
 pub mod queues;
 pub mod runners;
 pub mod selector_events;
@@ -93,6 +94,7 @@ mod _rasyncio {
         events::add(module)?;
         base_events::add(module)?;
         locks::add(module)?;
+        proactor_events::add(module)?;
         queues::add(module)?;
         runners::add(module)?;
         streams::add(module)?;

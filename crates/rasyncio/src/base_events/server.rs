@@ -30,6 +30,8 @@ class! {
         backlog: Slot,
         ssl_handshake_timeout: Slot,
         ssl_shutdown_timeout: Slot,
+        /// From 3.15 on: the context of whoever made the server, of which each connection has a copy.
+        context: Slot,
         serving_forever: Slot,
         waiters: RefCell<Vec<Own>>,
         woken: Cell<bool>,
@@ -78,18 +80,17 @@ fn start_serving(this: &Ref<'_, Server>) -> PyResult<()> {
     for socket in this.sockets.get_or_none(py).try_iter()? {
         let socket = socket?;
         socket.call_method1(intern!(py, "listen"), (this.backlog.get_or_none(py),))?;
-        event_loop.call_method1(
-            intern!(py, "_start_serving"),
-            (
-                this.protocol_factory.get_or_none(py),
-                socket,
-                this.ssl_context.get_or_none(py),
-                this.any(),
-                this.backlog.get_or_none(py),
-                this.ssl_handshake_timeout.get_or_none(py),
-                this.ssl_shutdown_timeout.get_or_none(py),
-            ),
-        )?;
+        let mut all = vec![
+            this.protocol_factory.get_or_none(py),
+            socket,
+            this.ssl_context.get_or_none(py),
+            this.any().clone(),
+            this.backlog.get_or_none(py),
+            this.ssl_handshake_timeout.get_or_none(py),
+            this.ssl_shutdown_timeout.get_or_none(py),
+        ];
+        all.extend(this.context.get(py));
+        event_loop.call_method1(intern!(py, "_start_serving"), PyTuple::new(py, all)?)?;
     }
     Ok(())
 }
@@ -187,6 +188,9 @@ fn init(this: &Ref<'_, Server>, args: &Args<'_, '_>) -> PyResult<()> {
         if let Some(value) = value {
             slot.set(value.clone());
         }
+    }
+    if slots::VERSION >= (3, 15) {
+        this.context.set(slots::copy_current(this.py())?);
     }
     Ok(())
 }

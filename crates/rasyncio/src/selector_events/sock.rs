@@ -279,7 +279,7 @@ fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_
             Ok(accepted)
         });
         match accepted {
-            Ok(accepted) => begin_connection(this, factory, &accepted, server)?,
+            Ok(accepted) => begin_connection(this, factory, &accepted, server, rest.get(5))?,
             Err(error) if error.is_instance_of::<PyConnectionAbortedError>(py) => {}
             Err(error) if would_block(py, &error) => return Ok(()),
             Err(error) if error.is_instance_of::<PyOSError>(py) => return accept_failed(this, args, error),
@@ -314,7 +314,7 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
         this.any().getattr(intern!(py, "_start_serving"))?,
     ];
     all.extend(args.positional().iter().cloned());
-    // sslcontext, server, backlog, and the two time limits of TLS.
+    // sslcontext, server, backlog, the two time limits of TLS, and from 3.15 on the server's context.
     let constants = face(py, "constants")?;
     let defaults = [
         py.None().into_bound(py),
@@ -322,20 +322,29 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
         100i32.into_pyobject(py)?.into_any(),
         constants.getattr(intern!(py, "SSL_HANDSHAKE_TIMEOUT"))?,
         constants.getattr(intern!(py, "SSL_SHUTDOWN_TIMEOUT"))?,
+        py.None().into_bound(py),
     ];
+    let count = if slots::VERSION >= (3, 15) { 6 } else { 5 };
     let given = args.positional().len() - 2;
-    all.extend(defaults.into_iter().skip(given));
+    all.extend(defaults.into_iter().take(count).skip(given));
     this.any().call_method1(intern!(py, "call_later"), PyTuple::new(py, all)?).map(drop)
 }
 
-/// A task that makes the protocol and the transport of a new connection.
+/// A task that makes the protocol and the transport of a new connection. With the server's context (3.15), all calls of the
+/// connection are in one copy of it.
 fn begin_connection<'py>(
     this: &Ref<'py, BaseSelectorEventLoop>,
     factory: &Bound<'py, PyAny>,
     accepted: &Bound<'py, PyAny>,
     server: &Bound<'py, PyAny>,
+    context: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<()> {
     let py = this.py();
+    let context = match context.filter(|c| !c.is_none()) {
+        Some(context) => Some(context.call_method0(intern!(py, "copy"))?),
+        None => None,
+    };
+    let own = context.clone().unwrap_or_else(|| py.None().into_bound(py));
     let (connection, address) = (accepted.get_item(0)?, accepted.get_item(1)?);
     if this.debug.get() {
         let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
@@ -344,12 +353,13 @@ fn begin_connection<'py>(
     }
     let extra = PyDict::new(py);
     extra.set_item(intern!(py, "peername"), address)?;
-    let kept = [this.any().clone(), factory.clone(), connection, extra.into_any(), server.clone()];
+    let kept = [this.any().clone(), factory.clone(), connection, extra.into_any(), server.clone(), own];
     let name = "BaseSelectorEventLoop._accept_connection2";
-    let making = slots::coroutine(py, name, kept, |co, [event_loop, factory, connection, extra, server]| async move {
+    let making = slots::coroutine(py, name, kept, |co, kept| async move {
+        let [event_loop, _, connection, ..] = kept;
         let none = co.keep(co.py().None().into_bound(co.py()));
         let (protocol, transport) = (co.keep(co.get(none)), co.keep(co.get(none)));
-        let made = make_connection(&co, [event_loop, factory, connection, extra, server, protocol, transport]).await;
+        let made = make_connection(&co, kept, protocol, transport).await;
         let py = co.py();
         let Err(error) = made else { return Ok(py.None().into_bound(py).into()) };
         if co.get(transport).is_none() {
@@ -374,11 +384,14 @@ fn begin_connection<'py>(
         }
         Ok(py.None().into_bound(py).into())
     })?;
-    create_task(this.any(), &making, None).map(drop)
+    let Some(context) = context else { return create_task(this.any(), &making, None).map(drop) };
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "context"), context)?;
+    create_task(this.any(), &making, Some(&keywords)).map(drop)
 }
 
-async fn make_connection(co: &Co, kept: [Kept; 7]) -> PyResult<()> {
-    let [event_loop, factory, connection, extra, server, protocol, transport] = kept;
+async fn make_connection(co: &Co, kept: [Kept; 6], protocol: Kept, transport: Kept) -> PyResult<()> {
+    let [event_loop, factory, connection, extra, server, context] = kept;
     let waiter = {
         let py = co.py();
         co.change(protocol, co.get(factory).call0()?);
@@ -388,6 +401,9 @@ async fn make_connection(co: &Co, kept: [Kept; 7]) -> PyResult<()> {
         keywords.set_item(intern!(py, "waiter"), &waiter)?;
         keywords.set_item(intern!(py, "extra"), co.get(extra))?;
         keywords.set_item(intern!(py, "server"), co.get(server))?;
+        if slots::VERSION >= (3, 15) {
+            keywords.set_item(intern!(py, "context"), co.get(context))?;
+        }
         let make = event_loop.getattr(intern!(py, "_make_socket_transport"))?;
         co.change(transport, make.call((co.get(connection), co.get(protocol)), Some(&keywords))?);
         co.keep(waiter)

@@ -23,7 +23,7 @@ mod resolve;
 use pyo3::exceptions::{PyNotImplementedError, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyTuple};
+use pyo3::types::{PyDict, PyModule, PyTuple};
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, add_function, arg, opt};
 
 use self::client::create_connection;
@@ -111,12 +111,12 @@ fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// The transport and protocol for a connected socket: `_create_connection_transport`. Until the transport has taken it over,
-/// a socket that is `ours` is closed if something fails.
+/// a socket that is `ours` is closed if something fails; from 3.14 on (gh-153133) one that the user gave, too.
 pub async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept, ours: bool) -> PyResult<Own> {
     let (transport, protocol, waiter) = match begin_transport(co, event_loop, socket, factory) {
         Ok([transport, protocol, waiter]) => (co.keep(transport), co.keep(protocol), co.keep(waiter)),
         Err(error) => {
-            if ours {
+            if ours || slots::VERSION >= (3, 14) {
                 co.get(socket).call_method0(intern!(co.py(), "close"))?;
             }
             return Err(error);
@@ -133,11 +133,18 @@ pub async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory:
 fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> PyResult<[Bound<'_, PyAny>; 3]> {
     let py = co.py();
     co.get(socket).call_method1(intern!(py, "setblocking"), (false,))?;
+    // From 3.15 on all calls of a connection are in one context.
+    let context = if slots::VERSION >= (3, 15) { Some(slots::copy_current(py)?) } else { None };
     let protocol = co.get(factory).call0()?;
     let event_loop = co.get(event_loop);
     let waiter = create_future(&event_loop)?;
     let arguments = (co.get(socket), &protocol, &waiter);
-    let transport = event_loop.call_method1(intern!(py, "_make_socket_transport"), arguments)?;
+    let make = event_loop.getattr(intern!(py, "_make_socket_transport"))?;
+    let keywords = PyDict::new(py);
+    if let Some(context) = context {
+        keywords.set_item(intern!(py, "context"), context)?;
+    }
+    let transport = make.call(arguments, Some(&keywords))?;
     Ok([transport, protocol, waiter])
 }
 
