@@ -606,10 +606,10 @@ class _AbstractEventLoopPolicy(_StdlibPolicy):
 
     if sys.version_info < (3, 14):
         def get_child_watcher(self) -> Any:
-            """Not there yet: NotImplementedError."""
+            """The watcher of child processes, made if there is none."""
 
-        def set_child_watcher(self, watcher: Any) -> None:
-            """Not there yet: NotImplementedError."""
+        def set_child_watcher(self, watcher: Any, /) -> None:
+            """Set the watcher of child processes, or None for the default one."""
 
 class _BaseDefaultEventLoopPolicy(_AbstractEventLoopPolicy):
     """A loop for each thread.  get_event_loop() raises RuntimeError if there is none; before Python 3.14 the main thread

@@ -4,7 +4,7 @@ import sys as _sys
 
 from . import _rasyncio
 from ._lazy import lazily
-from ._rasyncio import _sighandler_noop
+from ._rasyncio import _sighandler_noop, can_use_pidfd, waitstatus_to_exitcode
 from ._shell import shell
 from .selector_events import BaseSelectorEventLoop
 from .transports import ReadTransport, WriteTransport, _FlowControlMixin
@@ -14,7 +14,17 @@ if _sys.version_info >= (3, 14):
 else:
     from .events import BaseDefaultEventLoopPolicy as _Policy
 
-__all__ = ("SelectorEventLoop", "DefaultEventLoopPolicy", "EventLoop")
+__all__ = (
+    "SelectorEventLoop",
+    "AbstractChildWatcher",
+    "SafeChildWatcher",
+    "FastChildWatcher",
+    "PidfdChildWatcher",
+    "MultiLoopChildWatcher",
+    "ThreadedChildWatcher",
+    "DefaultEventLoopPolicy",
+    "EventLoop",
+)
 
 
 class _UnixSelectorEventLoop(_rasyncio._UnixLoop, BaseSelectorEventLoop):
@@ -92,18 +102,37 @@ async def _sock_sendfile_native(self, sock, file, offset, count):
     return 0 if (sending := self._begin_sendfile(sock, file, offset, count)) is None else await sending
 
 
-class _UnixDefaultEventLoopPolicy(_Policy):
-    """A loop of Unix for each thread."""
+if _sys.version_info >= (3, 14):
+    from ._rasyncio import _PidfdChildWatcher, _ThreadedChildWatcher
 
-    _loop_factory = _UnixSelectorEventLoop
+    class _UnixDefaultEventLoopPolicy(_Policy):
+        """A loop of Unix for each thread."""
+
+        _loop_factory = _UnixSelectorEventLoop
+
+else:
+    from ._rasyncio import (
+        AbstractChildWatcher,
+        BaseChildWatcher,
+        FastChildWatcher,
+        MultiLoopChildWatcher,
+        PidfdChildWatcher,
+        SafeChildWatcher,
+        ThreadedChildWatcher,
+    )
+
+    class _UnixDefaultEventLoopPolicy(_rasyncio._UnixPolicy, _Policy):
+        """A loop of Unix for each thread, and a watcher of child processes."""
+
+        _loop_factory = _UnixSelectorEventLoop
+
+    DefaultEventLoopPolicy = _UnixDefaultEventLoopPolicy
 
 
 EventLoop = SelectorEventLoop = _UnixSelectorEventLoop
 _DefaultEventLoopPolicy = _UnixDefaultEventLoopPolicy
 if _sys.version_info >= (3, 14):
     __all__ = ("SelectorEventLoop", "EventLoop")
-else:
-    DefaultEventLoopPolicy = _UnixDefaultEventLoopPolicy
 
 __getattr__ = lazily(
     __name__,

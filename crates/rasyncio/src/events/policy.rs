@@ -8,7 +8,7 @@
 //! What happens without a loop follows the running Python: made silently in the main thread (3.11), made with a
 //! DeprecationWarning (3.12, 3.13), RuntimeError (3.14).
 //!
-//! Watchers of child processes (up to 3.13) are not here yet: their getter and setter raise NotImplementedError.
+//! The watcher of child processes, up to 3.13, is the policy of Unix's: see `unix_events::policy`.
 
 use pyo3::exceptions::{PyDeprecationWarning, PyNotImplementedError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
@@ -77,7 +77,8 @@ fn local<'py>(this: &Ref<'py, DefaultPolicy>) -> PyResult<Bound<'py, PyAny>> {
     Ok(local)
 }
 
-fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+/// Whether this is the process's main thread, as `threading` says.
+pub fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let threading = face(py, "events")?.getattr(intern!(py, "threading"))?;
     let current = threading.call_method0(intern!(py, "current_thread"))?;
     Ok(current.is(threading.call_method0(intern!(py, "main_thread"))?))
@@ -108,7 +109,8 @@ fn loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>) -> PyResult<Bound<'py, Py
     Err(PyRuntimeError::new_err(format!("There is no current event loop in thread {}.", name.repr()?)))
 }
 
-fn set_loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>, event_loop: &Bound<'py, PyAny>) -> PyResult<()> {
+/// What `set_event_loop` of the default policy does.
+pub fn set_loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>, event_loop: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
     let local = local(this)?;
     local.setattr(intern!(py, "_set_called"), true)?;
@@ -165,21 +167,6 @@ impl Class for DefaultPolicy {
             c"new_event_loop($self, /)\n--\n\nA new loop of the policy's class. It is not made the thread's.",
             |this| this.any().call_method0(intern!(this.py(), "_loop_factory")).map(Own::new),
         );
-        if !cfg!(Py_3_14) {
-            fn no_watchers<T>() -> PyResult<T> {
-                Err(PyNotImplementedError::new_err("rasyncio has no child watchers yet"))
-            }
-            spec.method0(
-                c"get_child_watcher",
-                c"get_child_watcher($self, /)\n--\n\nNot there yet: NotImplementedError.",
-                |_| no_watchers::<()>(),
-            )
-            .method1(
-                c"set_child_watcher",
-                c"set_child_watcher($self, watcher, /)\n--\n\nNot there yet: NotImplementedError.",
-                |_, _| no_watchers::<()>(),
-            );
-        }
     }
 }
 

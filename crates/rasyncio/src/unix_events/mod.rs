@@ -12,12 +12,17 @@
 //! - `sockets`: connections and servers on Unix sockets.
 //! - `pipes`: the ends of pipes under protocols.
 //! - `sendfile`: files over sockets, by the kernel.
+//! - `watchers`: who tells that a child process has ended.
+//! - `policy`: the event loop policy of Unix.
 //!
 //! Subprocesses are not here yet.
 
 mod pipes;
+#[cfg(not(Py_3_14))]
+mod policy;
 mod sendfile;
 mod sockets;
+mod watchers;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -313,6 +318,9 @@ impl Class for UnixSelectorEventLoop {
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<UnixSelectorEventLoop>(module)?;
     pipes::add(module)?;
+    watchers::add(module)?;
+    #[cfg(not(Py_3_14))]
+    slots::add_class::<policy::UnixPolicy>(module)?;
     slots::add_function(
         module,
         c"_sighandler_noop",
