@@ -4,8 +4,6 @@
 //!
 //! The watcher: none -> made when somebody asks for it, or set. A watcher that is replaced is closed. It is attached to each loop that
 //! the main thread gets.
-//!
-//! A loop starts processes without any watcher while nobody has asked for one: see `children`.
 
 use std::ffi::CStr;
 
@@ -53,14 +51,6 @@ fn set_watcher<'py>(this: &Ref<'py, UnixPolicy>, watcher: &Bound<'py, PyAny>) ->
         false => this.watcher.set(watcher.clone()),
     }
     deprecated(py, "set_child_watcher")
-}
-
-/// The watcher that the policy would give, if it is one of its own kind and has none yet: then the loop needs none.
-pub fn needs_no_watcher(policy: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = policy.py();
-    let Some(this) = Ref::<UnixPolicy>::cast(policy) else { return Ok(false) };
-    let own = slots::type_of::<UnixPolicy>(py)?.getattr(intern!(py, "get_child_watcher"))?;
-    Ok(!this.watcher.is_set() && policy.get_type().getattr(intern!(py, "get_child_watcher"))?.is(&own))
 }
 
 impl Class for UnixPolicy {

@@ -12,8 +12,6 @@
 //! - `multi_loop`: `MultiLoopChildWatcher`, by a handler of SIGCHLD for all loops.
 //!
 //! Here is what they share: the abstract class, the exit code, the warnings.
-//!
-//! A loop that nobody gave a watcher needs none: see `children`.
 
 mod pidfd;
 mod threaded;
@@ -35,18 +33,18 @@ pub use self::pidfd::PidfdChildWatcher;
 pub use self::threaded::ThreadedChildWatcher;
 
 /// What is reported of a process whose exit code somebody else has read.
-pub const UNKNOWN: i32 = 255;
+const UNKNOWN: i32 = 255;
 
 /// The face's `os`.
-pub fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     face(py, "unix_events")?.getattr(intern!(py, "os"))
 }
 
 /// Writes a warning, in logging's manner: a format and what belongs in it.
-pub fn log_warning<'py>(py: Python<'py>, text: &str, values: &[Bound<'py, PyAny>]) -> PyResult<()> {
+fn log_warning<'py>(py: Python<'py>, text: &str, values: &[&Bound<'py, PyAny>]) -> PyResult<()> {
     let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
     let mut all = vec![text.into_pyobject(py)?.into_any()];
-    all.extend_from_slice(values);
+    all.extend(values.iter().map(|&value| value.clone()));
     logger.getattr(intern!(py, "warning"))?.call1(PyTuple::new(py, all)?).map(drop)
 }
 

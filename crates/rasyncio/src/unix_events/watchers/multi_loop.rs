@@ -80,18 +80,18 @@ fn ask<'py>(this: &Ref<'py, MultiLoopChildWatcher>, expected: &Bound<'py, PyAny>
         Waited::Running => return Ok(()),
         Waited::Ended { pid, code } => (pid, code, true),
         Waited::Unknown => {
-            log_warning(py, "Unknown child process pid %d, will report returncode 255", &[expected.clone()])?;
+            log_warning(py, "Unknown child process pid %d, will report returncode 255", &[expected])?;
             (expected.clone(), UNKNOWN.into_pyobject(py)?.into_any(), false)
         }
     };
     let entries = callbacks(this)?;
     let Some(entry) = entries.get_item(&pid)? else {
-        return log_warning(py, "Child watcher got an unexpected pid: %r", &[pid]);
+        return log_warning(py, "Child watcher got an unexpected pid: %r", &[&pid]);
     };
     entries.del_item(&pid)?;
     let event_loop = entry.get_item(0)?;
     if event_loop.call_method0(intern!(py, "is_closed"))?.is_truthy()? {
-        return log_warning(py, "Loop %r that handles pid %r is closed", &[event_loop, pid]);
+        return log_warning(py, "Loop %r that handles pid %r is closed", &[&event_loop, &pid]);
     }
     if known {
         log_exit(&event_loop, expected, &code)?;

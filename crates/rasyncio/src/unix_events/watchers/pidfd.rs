@@ -100,7 +100,7 @@ fn has_ended<'py>(this: &Ref<'py, PidfdChildWatcher>, args: &Args<'_, 'py>) -> P
         Waited::Ended { code, .. } => code,
         Waited::Running | Waited::Unknown => {
             let text = "child process pid %d exit status already read:  will report returncode 255";
-            log_warning(py, text, &[pid.clone()])?;
+            log_warning(py, text, &[&pid])?;
             UNKNOWN.into_pyobject(py)?.into_any()
         }
     };

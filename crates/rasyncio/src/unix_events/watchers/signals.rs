@@ -157,7 +157,7 @@ fn ask<'py>(this: &Ref<'py, SafeChildWatcher>, expected: &Bound<'py, PyAny>) -> 
     let (pid, code) = match wait_for(expected, false)? {
         Waited::Running => return Ok(()),
         Waited::Unknown => {
-            log_warning(py, "Unknown child process pid %d, will report returncode 255", &[expected.clone()])?;
+            log_warning(py, "Unknown child process pid %d, will report returncode 255", &[expected])?;
             (expected.clone(), UNKNOWN.into_pyobject(py)?.into_any())
         }
         Waited::Ended { pid, code } => {
@@ -169,7 +169,7 @@ fn ask<'py>(this: &Ref<'py, SafeChildWatcher>, expected: &Bound<'py, PyAny>) -> 
     };
     match take(&callbacks(this.base())?, &pid)? {
         Some(entry) => call_back(&entry.get_item(0)?, &pid, &code, &entry.get_item(1)?),
-        None if in_debug(this.base())? => log_warning(py, "Child watcher got an unexpected pid: %r", &[pid]),
+        None if in_debug(this.base())? => log_warning(py, "Child watcher got an unexpected pid: %r", &[&pid]),
         None => Ok(()),
     }
 }
@@ -240,7 +240,7 @@ fn end_of_starting(this: &Ref<'_, FastChildWatcher>) -> PyResult<()> {
     }
     let victims = zombies.str()?.into_any();
     zombies.clear();
-    log_warning(py, "Caught subprocesses termination from unknown pids: %s", &[victims])
+    log_warning(py, "Caught subprocesses termination from unknown pids: %s", &[&victims])
 }
 
 fn reap_all(this: &Ref<'_, FastChildWatcher>) -> PyResult<()> {
@@ -261,7 +261,7 @@ fn reap_all(this: &Ref<'_, FastChildWatcher>) -> PyResult<()> {
                 logger.call_method1(intern!(py, "debug"), (text, pid, code))?;
             }
         } else {
-            log_warning(py, "Caught subprocess termination from unknown pid: %d -> %d", &[pid, code])?;
+            log_warning(py, "Caught subprocess termination from unknown pid: %d -> %d", &[&pid, &code])?;
         }
     }
     Ok(())

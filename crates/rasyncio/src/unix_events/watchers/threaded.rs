@@ -86,7 +86,7 @@ fn wait<'py>(this: &Ref<'py, ThreadedChildWatcher>, args: &Args<'_, 'py>) -> PyR
     }
     if !tell(this, [event_loop, pid, callback, args])? {
         let (pid, _) = reap(event_loop, pid)?;
-        log_warning(py, "Loop %r that handles pid %r is closed", &[event_loop.clone(), pid])?;
+        log_warning(py, "Loop %r that handles pid %r is closed", &[event_loop, &pid])?;
     }
     threads(this)?.call_method1(intern!(py, "pop"), (pid,)).map(drop)
 }
@@ -120,7 +120,7 @@ fn reap<'py>(
             Ok((pid, code))
         }
         Waited::Running | Waited::Unknown => {
-            log_warning(py, "Unknown child process pid %d, will report returncode 255", &[pid.clone()])?;
+            log_warning(py, "Unknown child process pid %d, will report returncode 255", &[pid])?;
             Ok((pid.clone(), UNKNOWN.into_pyobject(py)?.into_any()))
         }
     }
