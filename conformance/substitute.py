@@ -7,14 +7,12 @@ that environment, so it imports nothing of its folder.
 The package does the substitution itself, by its public `install()`, `_asyncio` included.  Added here is only what the
 suite's harness asks for and no user does: CPython has two implementations of futures and tasks and the suite runs its classes
 once on each, by the names `_PyTask`/`_CTask`, `_py_*`/`_c_*`.  A package with one implementation answers both with it.
-And test_events of 3.11 and 3.12 imports the proactor's module, on every system, without using it: where the package has none it is empty.
 
 Names are written into the modules' `__dict__`, not by setattr: to the package an assignment on one of its modules means
 that somebody patches it, and the suite would then never test the unpatched path.
 """
 
 import importlib
-import sys
 
 # module of asyncio -> names of which the stock module keeps a `_py_` and a `_c_` twin.  The twin of `_enter_task` is
 # `_py_enter_task` in tasks, but that of `_get_running_loop` is `_py__get_running_loop` in events.
@@ -48,9 +46,6 @@ def put(package):
         return
     importlib.import_module(package).install()
     add_twins({name: importlib.import_module(f"asyncio.{name}") for name in ("events", "futures", "tasks")})
-    names = vars(importlib.import_module("asyncio"))
-    if "proactor_events" not in names:
-        names["proactor_events"] = sys.modules["asyncio.proactor_events"] = type(sys)("asyncio.proactor_events")
 
 
 def check(package):

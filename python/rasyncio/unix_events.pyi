@@ -1,8 +1,9 @@
 import sys
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
-from typing_extensions import Self, TypeVarTuple, Unpack, deprecated
+from typing_extensions import TypeVarTuple, deprecated
 
 from .events import AbstractEventLoop, _BaseDefaultEventLoopPolicy
 from .selector_events import BaseSelectorEventLoop
@@ -43,17 +44,13 @@ if sys.version_info >= (3, 14):
     class _PidfdChildWatcher:
         """Tells of the end of child processes by descriptors of them, in the running loop's poller."""
 
-        def add_child_handler(
-            self, pid: int, callback: Callable[[int, int, Unpack[_Ts]], object], *args: Unpack[_Ts]
-        ) -> None:
+        def add_child_handler(self, pid: int, callback: Callable[[int, int, *_Ts], object], *args: *_Ts) -> None:
             """Have the running loop call callback(pid, returncode, *args) when the process has ended."""
 
     class _ThreadedChildWatcher:
         """Tells of the end of child processes by threads, one for each."""
 
-        def add_child_handler(
-            self, pid: int, callback: Callable[[int, int, Unpack[_Ts]], object], *args: Unpack[_Ts]
-        ) -> None:
+        def add_child_handler(self, pid: int, callback: Callable[[int, int, *_Ts], object], *args: *_Ts) -> None:
             """Have the running loop call callback(pid, returncode, *args) when the process has ended."""
 
 else:
@@ -63,9 +60,7 @@ else:
         Deprecated since Python 3.12, as all watchers; gone in 3.14.
         """
 
-        def add_child_handler(
-            self, pid: int, callback: Callable[[int, int, Unpack[_Ts]], object], *args: Unpack[_Ts]
-        ) -> None:
+        def add_child_handler(self, pid: int, callback: Callable[[int, int, *_Ts], object], *args: *_Ts) -> None:
             """Have callback(pid, returncode, *args) called, from any thread, when the process has ended."""
 
         def remove_child_handler(self, pid: int, /) -> bool:
