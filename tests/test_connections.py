@@ -375,15 +375,6 @@ def test_wrong_arguments():
     run(main())
 
 
-def test_what_is_not_there_yet_says_so():
-    async def main():
-        loop = asyncio.get_running_loop()
-        with pytest.raises(NotImplementedError):
-            await loop.create_connection(Recorder, "127.0.0.1", 1, ssl=True)
-
-    run(main())
-
-
 def test_a_second_init_of_a_loop_lets_go_of_watchers_safely():
     loop = asyncio.new_event_loop()
     left, right = socket.socketpair()

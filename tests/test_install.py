@@ -45,7 +45,7 @@ import asyncio.constants
 assert asyncio.constants is sys.modules["rasyncio.constants"] is rasyncio.constants""")
 
 
-@pytest.mark.parametrize("name", ["sslproto", "windows_events", "windows_utils"])
+@pytest.mark.parametrize("name", ["windows_events", "windows_utils"])
 def test_what_is_not_built_is_a_plain_import_error(name):
     assert (
         child(f"""import rasyncio, sys

@@ -498,16 +498,6 @@ def test_an_unclosed_writer_warns_and_closes():
     run(main())
 
 
-def test_what_is_not_there_yet_says_so():
-    async def main():
-        (reader, writer), (far_reader, far_writer) = await pair()
-        with pytest.raises(NotImplementedError):
-            await writer.start_tls(None)
-        await close(writer, far_writer)
-
-    run(main())
-
-
 def test_the_reprs():
     async def main():
         reader = asyncio.StreamReader(5)

@@ -299,21 +299,6 @@ def test_a_connection_that_is_cancelled_or_refused_leaves_nothing(tmp_path):
     rasyncio.run(main())
 
 
-def test_tls_is_not_there_and_leaves_no_file(tmp_path):
-    import ssl
-
-    async def main():
-        loop = rasyncio.get_running_loop()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with pytest.raises(NotImplementedError):
-            await loop.create_unix_server(rasyncio.Protocol, tmp_path / "socket", ssl=context)
-        with pytest.raises(NotImplementedError):
-            await loop.create_unix_connection(rasyncio.Protocol, tmp_path / "socket", ssl=True, server_hostname="")
-
-    rasyncio.run(main())
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("what", ["subprocess_shell", "subprocess_exec"])
 def test_what_is_not_there_says_so(what):
     async def main():

@@ -41,6 +41,7 @@ __getattr__ = lazily(
     protocols="rasyncio.protocols",
     socket="socket",
     ssl="ssl",
+    sslproto="rasyncio.sslproto",
     staggered="rasyncio.staggered",
     stat="stat",
     subprocess="subprocess",
@@ -132,6 +133,23 @@ async def connect_accepted_socket(
     """A transport and protocol for a socket that was accepted elsewhere; answers (transport, protocol)."""
     times = (ssl_handshake_timeout, ssl_shutdown_timeout)
     return await self._connect_accepted_socket(protocol_factory, sock, ssl, *times)
+
+
+@shell(BaseEventLoop)
+async def start_tls(
+    self,
+    transport,
+    protocol,
+    sslcontext,
+    *,
+    server_side=False,
+    server_hostname=None,
+    ssl_handshake_timeout=None,
+    ssl_shutdown_timeout=None,
+):
+    """Go on with TLS on a transport that is there already; answers the transport for protocol to use from now on."""
+    times = (ssl_handshake_timeout, ssl_shutdown_timeout)
+    return await self._start_tls(transport, protocol, sslcontext, server_side, server_hostname, *times)
 
 
 @shell(BaseEventLoop)

@@ -24,6 +24,7 @@ __getattr__ = lazily(
     selectors="selectors",
     socket="socket",
     ssl="ssl",
+    sslproto="rasyncio.sslproto",
     sys="sys",
     transports="rasyncio.transports",
     trsock="rasyncio.trsock",

@@ -132,5 +132,9 @@ async def wait_closed(self):
 
 @shell(StreamWriter)
 async def start_tls(self, sslcontext, *, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
-    """Not here yet."""
-    raise NotImplementedError("rasyncio has no TLS yet")
+    """Go on with TLS: what follows is encrypted. Of a server's connection this is the server's side."""
+    server_side = (protocol := self._protocol)._client_connected_cb is not None
+    await self.drain()
+    given = {"server_side": server_side, "server_hostname": server_hostname}
+    times = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
+    self._replace_transport(await self._loop.start_tls(self._transport, protocol, sslcontext, **given, **times))

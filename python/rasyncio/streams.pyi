@@ -192,5 +192,5 @@ class StreamWriter(_stdlib.StreamWriter):
     ) -> None:
         """Go on with TLS; the timeouts are in seconds, 60 and 30 by default.  The side is the one that the stream has.
 
-        Not there yet: NotImplementedError.
+        What a server's reader has read already is taken for the beginning of the handshake.
         """

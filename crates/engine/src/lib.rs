@@ -12,6 +12,7 @@
 //! | [`clock`] | where the time comes from | [`clock::Monotonic`] is Python's `time.monotonic()` |
 //! | [`turn`] | whether and how long to wait | a wait never ends before its deadline and never spins towards it |
 //! | [`interest`] | who wants to hear of which descriptor | an event of an earlier life of a descriptor reaches nobody |
+//! | [`tls`] | where a TLS connection is | only legal moves are made |
 //! | [`buffers`] | bytes on their way in and out | amortised constant cost a byte; no empty chunk is stored |
 //! | [`sys`] | the kernel | the only module with `unsafe`; its header lists what a platform owes |
 //!
@@ -37,4 +38,5 @@ pub mod ready;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod timers;
+pub mod tls;
 pub mod turn;

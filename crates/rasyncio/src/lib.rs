@@ -23,6 +23,7 @@ pub mod proactor_events;
 pub mod queues;
 pub mod runners;
 pub mod selector_events;
+pub mod sslproto;
 pub mod staggered;
 pub mod streams;
 pub mod taskgroups;
@@ -101,6 +102,7 @@ mod _rasyncio {
         threads::add(module)?;
         trsock::add(module)?;
         selector_events::add(module)?;
+        sslproto::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;
         staggered::add(module)?;

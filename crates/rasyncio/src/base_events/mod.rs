@@ -38,7 +38,7 @@ use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, class};
 use crate::events::LoopCore;
 use crate::face;
 
-pub use self::connect::{connect_transport, no_tls};
+pub use self::connect::{Tls, connect_transport, tls_options};
 pub use self::create::{create_future, create_task};
 pub use self::schedule::{call_at_native, plain_seconds};
 

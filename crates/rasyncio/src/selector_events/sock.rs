@@ -20,7 +20,7 @@ use slots::{Args, Co, Kept, Own, Ref, Spec};
 
 use super::BaseSelectorEventLoop;
 use super::transport::SocketTransport;
-use crate::base_events::{create_future, create_task};
+use crate::base_events::{Tls, create_future, create_task, tls_options};
 use crate::face;
 
 fn would_block(py: Python<'_>, error: &PyErr) -> bool {
@@ -270,8 +270,6 @@ fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_
     let [factory, socket, rest @ ..] = args.positional() else {
         return Err(PyTypeError::new_err("_accept_connection() takes a protocol factory and a socket"));
     };
-    let none = py.None().into_bound(py);
-    let server = rest.get(1).unwrap_or(&none);
     let backlog: usize = rest.get(2).map_or(Ok(100), |b| b.extract())?;
     for _ in 0..=backlog {
         let accepted = socket.call_method0(intern!(py, "accept")).and_then(|accepted| {
@@ -279,7 +277,7 @@ fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_
             Ok(accepted)
         });
         match accepted {
-            Ok(accepted) => begin_connection(this, factory, &accepted, server, rest.get(5))?,
+            Ok(accepted) => begin_connection(this, factory, &accepted, rest)?,
             Err(error) if error.is_instance_of::<PyConnectionAbortedError>(py) => {}
             Err(error) if would_block(py, &error) => return Ok(()),
             Err(error) if error.is_instance_of::<PyOSError>(py) => return accept_failed(this, args, error),
@@ -330,17 +328,26 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
     this.any().call_method1(intern!(py, "call_later"), PyTuple::new(py, all)?).map(drop)
 }
 
-/// A task that makes the protocol and the transport of a new connection. With the server's context (3.15), all calls of the
+/// What a server's arguments say of TLS: None, or the context and the keywords for `_make_ssl_transport`.
+fn accepted_tls<'py>(py: Python<'py>, rest: &[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>> {
+    let tls =
+        Tls { context: rest.first(), server_side: true, hostname: None, handshake: rest.get(3), shutdown: rest.get(4) };
+    tls_options(py, tls)
+}
+
+/// A task that makes the protocol and the transport of a new connection; `rest` is what `_start_serving` got beside the factory
+/// and the socket. With the server's context (3.15), all calls of the
 /// connection are in one copy of it.
 fn begin_connection<'py>(
     this: &Ref<'py, BaseSelectorEventLoop>,
     factory: &Bound<'py, PyAny>,
     accepted: &Bound<'py, PyAny>,
-    server: &Bound<'py, PyAny>,
-    context: Option<&Bound<'py, PyAny>>,
+    rest: &[Bound<'py, PyAny>],
 ) -> PyResult<()> {
     let py = this.py();
-    let context = match context.filter(|c| !c.is_none()) {
+    let none = py.None().into_bound(py);
+    let (server, tls) = (rest.get(1).unwrap_or(&none), accepted_tls(py, rest)?);
+    let context = match rest.get(5).filter(|c| !c.is_none()) {
         Some(context) => Some(context.call_method0(intern!(py, "copy"))?),
         None => None,
     };
@@ -353,7 +360,7 @@ fn begin_connection<'py>(
     }
     let extra = PyDict::new(py);
     extra.set_item(intern!(py, "peername"), address)?;
-    let kept = [this.any().clone(), factory.clone(), connection, extra.into_any(), server.clone(), own];
+    let kept = [this.any().clone(), factory.clone(), connection, extra.into_any(), server.clone(), own, tls];
     let name = "BaseSelectorEventLoop._accept_connection2";
     let making = slots::coroutine(py, name, kept, |co, kept| async move {
         let [event_loop, _, connection, ..] = kept;
@@ -390,8 +397,8 @@ fn begin_connection<'py>(
     create_task(this.any(), &making, Some(&keywords)).map(drop)
 }
 
-async fn make_connection(co: &Co, kept: [Kept; 6], protocol: Kept, transport: Kept) -> PyResult<()> {
-    let [event_loop, factory, connection, extra, server, context] = kept;
+async fn make_connection(co: &Co, kept: [Kept; 7], protocol: Kept, transport: Kept) -> PyResult<()> {
+    let [event_loop, factory, connection, extra, server, context, tls] = kept;
     let waiter = {
         let py = co.py();
         co.change(protocol, co.get(factory).call0()?);
@@ -404,8 +411,19 @@ async fn make_connection(co: &Co, kept: [Kept; 6], protocol: Kept, transport: Ke
         if slots::VERSION >= (3, 15) {
             keywords.set_item(intern!(py, "context"), co.get(context))?;
         }
-        let make = event_loop.getattr(intern!(py, "_make_socket_transport"))?;
-        co.change(transport, make.call((co.get(connection), co.get(protocol)), Some(&keywords))?);
+        let (connection, protocol) = (co.get(connection), co.get(protocol));
+        let made = match co.get(tls).extract::<(Bound<'_, PyAny>, Bound<'_, PyDict>)>() {
+            Ok((context, options)) => {
+                keywords.update(options.as_mapping())?;
+                let make = event_loop.getattr(intern!(py, "_make_ssl_transport"))?;
+                make.call((connection, protocol, context), Some(&keywords))?
+            }
+            Err(_) => {
+                let make = event_loop.getattr(intern!(py, "_make_socket_transport"))?;
+                make.call((connection, protocol), Some(&keywords))?
+            }
+        };
+        co.change(transport, made);
         co.keep(waiter)
     };
     if let Err(error) = co.wait(waiter).await {
@@ -427,6 +445,42 @@ fn make_socket_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Arg
     };
     this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (socket,))?;
     Ok(SocketTransport::create(this, socket, protocol, waiter, extra, server, context)?.into_any().into())
+}
+
+fn make_ssl_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
+    use slots::{Signature, arg, kw_opt, opt};
+    const SIGNATURE: Signature<11> = Signature::method(
+        "_make_ssl_transport",
+        [
+            arg("rawsock"),
+            arg("protocol"),
+            arg("sslcontext"),
+            opt("waiter"),
+            kw_opt("server_side"),
+            kw_opt("server_hostname"),
+            kw_opt("extra"),
+            kw_opt("server"),
+            kw_opt("ssl_handshake_timeout"),
+            kw_opt("ssl_shutdown_timeout"),
+            kw_opt("context"),
+        ],
+    );
+    let py = this.py();
+    let given = args.parse(&SIGNATURE)?.map(|value| value.filter(|v| !v.is_none()));
+    let [Some(socket), Some(protocol), ssl, waiter, server_side, hostname, extra, server, handshake, shutdown, context] =
+        given
+    else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
+    this.any().call_method1(intern!(py, "_ensure_fd_no_transport"), (socket,))?;
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "ssl_handshake_timeout"), handshake)?;
+    keywords.set_item(intern!(py, "ssl_shutdown_timeout"), shutdown)?;
+    let server_side = server_side.map_or(Ok(false), |s| s.is_truthy())?;
+    let class = face(py, "sslproto")?.getattr(intern!(py, "SSLProtocol"))?;
+    let tls = class.call((this.any(), protocol, ssl, waiter, server_side, hostname), Some(&keywords))?;
+    SocketTransport::create(this, socket, &tls, None, extra, server, context)?;
+    tls.getattr(intern!(py, "_app_transport")).map(Own::new)
 }
 
 pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
@@ -457,5 +511,10 @@ pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
         c"_make_socket_transport",
         c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nA transport for a connected socket.",
         make_socket_transport,
+    )
+    .method(
+        c"_make_ssl_transport",
+        c"_make_ssl_transport($self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None, server=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None)\n--\n\nA transport for a connected socket, with TLS.",
+        make_ssl_transport,
     );
 }

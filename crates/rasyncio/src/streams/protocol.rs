@@ -401,7 +401,10 @@ impl Class for StreamReaderProtocol {
                     let tls = transport.call_method1(intern!(this.py(), "get_extra_info"), ("sslcontext",))?;
                     this.transport.set(transport.clone());
                     this.over_ssl.set(!tls.is_none());
-                    Ok(())
+                    match StreamReaderProtocol::native_reader(this) {
+                        Some(reader) => StreamReader::replace_transport(&reader, transport),
+                        None => Ok(()),
+                    }
                 },
             )
             .get(c"_stream_reader", c"", |this| Ok(StreamReaderProtocol::reader(this).map(Own::new)))

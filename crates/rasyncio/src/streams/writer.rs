@@ -16,6 +16,7 @@ use crate::base_events::create_future;
 use crate::coroutines::{Shell, plain, stand_in};
 use crate::futures::Next;
 use crate::selector_events::transport::SocketTransport;
+use crate::sslproto::SslTransport;
 
 class! {
     /// Writing to a transport.
@@ -43,6 +44,9 @@ fn transport<'py>(this: &Ref<'py, StreamWriter>) -> Bound<'py, PyAny> {
 fn is_closing(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
     match Ref::<SocketTransport>::cast_exact(transport) {
         Some(native) => Ok(native.is_closing()),
+        None if Ref::<SslTransport>::cast_exact(transport).is_some_and(|t| !t.has_own_attributes()) => {
+            Ref::<SslTransport>::cast_exact(transport).map_or(Ok(true), SslTransport::is_closing)
+        }
         None => transport.call_method0(intern!(transport.py(), "is_closing"))?.is_truthy(),
     }
 }
@@ -144,7 +148,10 @@ impl Class for StreamWriter {
                     let transport = transport(this);
                     match Ref::<SocketTransport>::cast_exact(&transport) {
                         Some(native) if !native.has_own_attributes() => SocketTransport::write(native, data),
-                        _ => transport.call_method1(intern!(this.py(), "write"), (data,)).map(drop),
+                        _ => match Ref::<SslTransport>::cast_exact(&transport) {
+                            Some(native) if !native.has_own_attributes() => SslTransport::write(native, data),
+                            _ => transport.call_method1(intern!(this.py(), "write"), (data,)).map(drop),
+                        },
                     }
                 },
             )
@@ -182,6 +189,16 @@ impl Class for StreamWriter {
                     let py = this.py();
                     let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
                     transport(this).call_method1(intern!(py, "get_extra_info"), (name, default)).map(Own::new)
+                },
+            )
+            .method1(
+                c"_replace_transport",
+                c"_replace_transport($self, transport, /)\n--\n\nGo on with another transport, after start_tls().",
+                |this, transport| {
+                    let py = this.py();
+                    this.transport.set(transport.clone());
+                    let protocol = this.protocol.get_or_none(py);
+                    protocol.call_method1(intern!(py, "_replace_transport"), (transport,)).map(drop)
                 },
             )
             .method0(c"_drain", c"_drain($self, /)\n--\n\nWhat drain() has to wait for, or None.", drain)

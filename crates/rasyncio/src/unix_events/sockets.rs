@@ -19,7 +19,7 @@ use pyo3::types::{PyBool, PyDict, PyList, PyString};
 use slots::{Args, Ref, Signature, arg};
 
 use super::UnixSelectorEventLoop;
-use crate::base_events::{connect_transport, no_tls};
+use crate::base_events::{Tls, connect_transport, tls_options};
 use crate::face;
 use crate::selector_events::stop_serving;
 
@@ -104,14 +104,12 @@ pub(super) fn create_unix_connection<'py>(
         }
         (None, None) => return Err(PyValueError::new_err("no path and sock were specified")),
     };
-    if tls {
-        return Err(no_tls());
-    }
     let has_path = path.is_some();
     let or_none = |value: Option<&Bound<'py, PyAny>>| value.cloned().unwrap_or_else(|| none(py));
-    let kept = [this.any().clone(), or_none(factory), or_none(socket), path.unwrap_or_else(|| none(py))];
+    let options = tls_options(py, Tls { context: ssl, server_side: false, hostname, handshake, shutdown })?;
+    let kept = [this.any().clone(), or_none(factory), or_none(socket), path.unwrap_or_else(|| none(py)), options];
     let name = "_UnixSelectorEventLoop.create_unix_connection";
-    slots::coroutine(py, name, kept, move |co, [event_loop, factory, socket, path]| async move {
+    slots::coroutine(py, name, kept, move |co, [event_loop, factory, socket, path, tls]| async move {
         if has_path {
             co.change(socket, new_socket(co.py())?);
             let connecting = co
@@ -131,7 +129,7 @@ pub(super) fn create_unix_connection<'py>(
                 return Err(error);
             }
         }
-        connect_transport(&co, event_loop, socket, factory, has_path).await
+        connect_transport(&co, [event_loop, socket, factory, tls], has_path).await
     })
 }
 
@@ -172,7 +170,6 @@ pub(super) fn create_unix_server<'py>(
             return Err(PyValueError::new_err("path and sock can not be specified at the same time"));
         }
         (None, None) => return Err(PyValueError::new_err("path was not specified, and no sock specified")),
-        (_, _) if ssl.is_some() => return Err(no_tls()),
         (Some(path), None) => bind(&module(py, "os")?.call_method1(intern!(py, "fspath"), (path,))?)?,
         (None, Some(socket)) => {
             unix_stream_expected(socket)?;
@@ -186,8 +183,15 @@ pub(super) fn create_unix_server<'py>(
     let or_none = |value: Option<&Bound<'py, PyAny>>| value.cloned().unwrap_or_else(|| none(py));
     let class = face(py, "base_events")?.getattr(intern!(py, "Server"))?;
     let sockets = PyList::new(py, [socket])?;
-    let server =
-        class.call1((this.any(), sockets, or_none(factory), none(py), or_none(backlog), none(py), none(py)))?;
+    let server = class.call1((
+        this.any(),
+        sockets,
+        or_none(factory),
+        or_none(ssl),
+        or_none(backlog),
+        or_none(handshake),
+        or_none(shutdown),
+    ))?;
     slots::coroutine(py, "_UnixSelectorEventLoop.create_unix_server", [server], move |co, [server]| async move {
         if start {
             co.get(server).call_method0(intern!(co.py(), "_start_serving"))?;

@@ -19,8 +19,8 @@ use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, arg};
 
 use super::resolve::{interleave, look_up};
 use super::{
-    BaseEventLoop, check_ssl_socket, close_new, connect_transport, is_debug, no_tls, none, socket_module,
-    stream_socket_expected,
+    BaseEventLoop, Tls, check_ssl_socket, close_new, connect_transport, is_debug, none, socket_module,
+    stream_socket_expected, tls_options,
 };
 use crate::face;
 
@@ -212,9 +212,6 @@ pub(super) fn create_connection<'py>(
     }
     only_with_ssl(handshake, "ssl_handshake_timeout")?;
     only_with_ssl(shutdown, "ssl_shutdown_timeout")?;
-    if tls {
-        return Err(no_tls());
-    }
     if let Some(socket) = socket {
         check_ssl_socket(socket)?;
     }
@@ -247,9 +244,10 @@ pub(super) fn create_connection<'py>(
         or_none(local),
         or_none(delay),
         PyList::empty(py).into_any(),
+        tls_options(py, Tls { context: ssl, server_side: false, hostname: hostname.or(host), handshake, shutdown })?,
     ];
     slots::coroutine(py, "BaseEventLoop.create_connection", kept, move |co, kept| async move {
-        let [event_loop, factory, socket, address, options, local, delay, errors] = kept;
+        let [event_loop, factory, socket, address, options, local, delay, errors, tls] = kept;
         let socket = if has_address {
             let wanted = [event_loop, address, options, local, delay, errors];
             let connected = connect_any(&co, wanted, order, as_group).await?;
@@ -257,7 +255,7 @@ pub(super) fn create_connection<'py>(
         } else {
             socket
         };
-        let connected = connect_transport(&co, event_loop, socket, factory, has_address).await?;
+        let connected = connect_transport(&co, [event_loop, socket, factory, tls], has_address).await?;
         log_connected(&co, event_loop, address, &connected)?;
         Ok(connected)
     })

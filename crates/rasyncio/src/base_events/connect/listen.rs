@@ -13,12 +13,10 @@
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PySet, PyString};
+use pyo3::types::{PyBool, PyDict, PyList, PySet, PyString, PyTuple};
 use slots::{Args, Ref, Signature, arg};
 
-use super::{
-    BaseEventLoop, check_ssl_socket, constant, no_tls, none, set_reuse_port, socket_module, stream_socket_expected,
-};
+use super::{BaseEventLoop, check_ssl_socket, constant, none, set_reuse_port, socket_module, stream_socket_expected};
 use crate::face;
 
 const SERVER: Signature<14> = Signature::method(
@@ -68,9 +66,6 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
             return Err(PyValueError::new_err(format!("{name} is only meaningful with ssl")));
         }
     }
-    if ssl.is_some() {
-        return Err(no_tls());
-    }
     if let Some(socket) = socket {
         check_ssl_socket(socket)?;
     }
@@ -110,9 +105,10 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
         or_none(flags),
         or_none(socket),
         or_none(backlog),
+        PyTuple::new(py, [or_none(ssl), or_none(handshake), or_none(shutdown)])?.into_any(),
     ];
     slots::coroutine(py, "BaseEventLoop.create_server", kept, move |co, kept| async move {
-        let [event_loop, factory, hosts, port, family, flags, socket, backlog] = kept;
+        let [event_loop, factory, hosts, port, family, flags, socket, backlog, tls] = kept;
         let sockets = if has_address {
             let infos = {
                 let py = co.py();
@@ -137,16 +133,10 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
                 socket.call_method1(intern!(py, "setblocking"), (false,))?;
             }
             let class = face(py, "base_events")?.getattr(intern!(py, "Server"))?;
-            let none = py.None();
-            co.keep(class.call1((
-                co.get(event_loop),
-                sockets,
-                co.get(factory),
-                &none,
-                co.get(backlog),
-                &none,
-                &none,
-            ))?)
+            let (ssl, handshake, shutdown) =
+                co.get(tls).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+            let (event_loop, factory, backlog) = (co.get(event_loop), co.get(factory), co.get(backlog));
+            co.keep(class.call1((event_loop, sockets, factory, ssl, backlog, handshake, shutdown))?)
         };
         if start {
             co.get(server).call_method0(intern!(co.py(), "_start_serving"))?;

@@ -9,6 +9,7 @@
 //! - `listen`: `create_server`: one socket for each address.
 //! - `datagram`: `create_datagram_endpoint`: a socket for the first pair of addresses that works.
 //! - `pipes`: `connect_read_pipe`, `connect_write_pipe`.
+//! - `tls`: what `ssl` and its kin mean for a connection.
 //!
 //! Here are what they share: checks of sockets given by the user, and a transport on a socket that is connected.
 //!
@@ -19,11 +20,12 @@ mod datagram;
 mod listen;
 mod pipes;
 mod resolve;
+mod tls;
 
-use pyo3::exceptions::{PyNotImplementedError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule, PyTuple};
+use pyo3::types::{PyModule, PyTuple};
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, add_function, arg, opt};
 
 use self::client::create_connection;
@@ -31,11 +33,14 @@ use self::datagram::create_datagram_endpoint;
 use self::listen::create_server;
 use self::pipes::{End, connect_pipe};
 use self::resolve::{ensure_resolved, getaddrinfo, getaddrinfo_debug, interleave, ipaddr_info};
+use self::tls::make_transport;
 use super::{BaseEventLoop, create_future};
 use crate::events::LoopCore;
 use crate::face;
+use crate::sslproto::start_tls;
 
 pub use self::client::Attempt;
+pub use self::tls::{Tls, tls_options};
 
 fn socket_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     face(py, "base_events")?.getattr(intern!(py, "socket"))
@@ -51,11 +56,10 @@ fn none(py: Python<'_>) -> Bound<'_, PyAny> {
 
 fn set_nodelay(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
-    let number = |name: &str| -> PyResult<i64> { socket.getattr(name)?.extract() };
-    let family = number("family")?;
-    if (family == constant(py, "AF_INET")? || family == constant(py, "AF_INET6")?)
-        && number("type")? == constant(py, "SOCK_STREAM")?
-        && number("proto")? == constant(py, "IPPROTO_TCP")?
+    let is = |name: &str, value: &str| socket.getattr(name)?.eq(constant(py, value)?);
+    if (is("family", "AF_INET")? || is("family", "AF_INET6")?)
+        && is("type", "SOCK_STREAM")?
+        && is("proto", "IPPROTO_TCP")?
     {
         let (level, option) = (constant(py, "IPPROTO_TCP")?, constant(py, "TCP_NODELAY")?);
         socket.call_method1(intern!(py, "setsockopt"), (level, option, 1))?;
@@ -89,11 +93,6 @@ fn check_ssl_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// What raises where TLS is asked for.
-pub fn no_tls() -> PyErr {
-    PyNotImplementedError::new_err("rasyncio has no TLS yet")
-}
-
 fn stream_socket_expected(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
     if socket.getattr(intern!(py, "type"))?.extract::<i64>()? == constant(py, "SOCK_STREAM")? {
@@ -110,10 +109,11 @@ fn close_new(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// The transport and protocol for a connected socket: `_create_connection_transport`. Until the transport has taken it over,
-/// a socket that is `ours` is closed if something fails; from 3.14 on (gh-153133) one that the user gave, too.
-pub async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept, ours: bool) -> PyResult<Own> {
-    let (transport, protocol, waiter) = match begin_transport(co, event_loop, socket, factory) {
+/// The transport and protocol for a connected socket: `_create_connection_transport`; `tls` is what `tls_options` answers. Until
+/// the transport has taken it over, a socket that is `ours` is closed if something fails; from 3.14 on (gh-153133) one that
+/// the user gave, too.
+pub async fn connect_transport(co: &Co, [event_loop, socket, factory, tls]: [Kept; 4], ours: bool) -> PyResult<Own> {
+    let (transport, protocol, waiter) = match begin_transport(co, [event_loop, socket, factory, tls]) {
         Ok([transport, protocol, waiter]) => (co.keep(transport), co.keep(protocol), co.keep(waiter)),
         Err(error) => {
             if ours || slots::VERSION >= (3, 14) {
@@ -130,7 +130,7 @@ pub async fn connect_transport(co: &Co, event_loop: Kept, socket: Kept, factory:
     Ok(PyTuple::new(py, [co.get(transport), co.get(protocol)])?.into_any().into())
 }
 
-fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> PyResult<[Bound<'_, PyAny>; 3]> {
+fn begin_transport(co: &Co, [event_loop, socket, factory, tls]: [Kept; 4]) -> PyResult<[Bound<'_, PyAny>; 3]> {
     let py = co.py();
     co.get(socket).call_method1(intern!(py, "setblocking"), (false,))?;
     // From 3.15 on all calls of a connection are in one context.
@@ -138,13 +138,8 @@ fn begin_transport(co: &Co, event_loop: Kept, socket: Kept, factory: Kept) -> Py
     let protocol = co.get(factory).call0()?;
     let event_loop = co.get(event_loop);
     let waiter = create_future(&event_loop)?;
-    let arguments = (co.get(socket), &protocol, &waiter);
-    let make = event_loop.getattr(intern!(py, "_make_socket_transport"))?;
-    let keywords = PyDict::new(py);
-    if let Some(context) = context {
-        keywords.set_item(intern!(py, "context"), context)?;
-    }
-    let transport = make.call(arguments, Some(&keywords))?;
+    let objects = [&co.get(socket), &protocol, &waiter];
+    let transport = make_transport(&event_loop, objects, &co.get(tls), context)?;
     Ok([transport, protocol, waiter])
 }
 
@@ -180,17 +175,15 @@ fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -
             return Err(PyValueError::new_err(format!("{name} is only meaningful with ssl")));
         }
     }
-    if tls {
-        return Err(no_tls());
-    }
     check_ssl_socket(socket)?;
-    let kept = [this.any().clone(), factory.clone(), socket.clone()];
+    let options = Tls { context: ssl, server_side: true, hostname: None, handshake, shutdown };
+    let kept = [this.any().clone(), factory.clone(), socket.clone(), tls_options(py, options)?];
     slots::coroutine(
         py,
         "BaseEventLoop.connect_accepted_socket",
         kept,
-        |co, [event_loop, factory, socket]| async move {
-            let accepted = connect_transport(&co, event_loop, socket, factory, false).await?;
+        |co, [event_loop, factory, socket, tls]| async move {
+            let accepted = connect_transport(&co, [event_loop, socket, factory, tls], false).await?;
             log_handled(&co, event_loop, &accepted)?;
             Ok(accepted)
         },
@@ -219,6 +212,9 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         The body of connect_accepted_socket().",
         |this, args| connect_accepted(this, args).map(Own::new),
     )
+    .method(c"_start_tls", c"_start_tls($self, /, *args)\n--\n\nThe body of start_tls().", |this, args| {
+        start_tls(this.any(), args).map(Own::new)
+    })
     .method(
         c"_connect_read_pipe",
         c"_connect_read_pipe($self, protocol_factory, pipe, /)\n--\n\nThe body of connect_read_pipe().",

@@ -4,7 +4,8 @@
 //! `engine::sys::socket` for the system calls.
 //!
 //! The kind of protocol is decided once, in `set_protocol`: a StreamReaderProtocol of ours gets its bytes straight from the
-//! kernel in the reader's buffer; a BufferedProtocol in its own buffer; any other as a bytes object.
+//! kernel in the reader's buffer; an SSLProtocol of ours as bytes, to decrypt them; a BufferedProtocol in its own buffer; any
+//! other as a bytes object.
 //!
 //! States: open -> closing (no more reading; what is buffered is still sent) -> lost (connection_lost was scheduled, once) ->
 //! closed (the socket is closed, everything let go). `abort` and fatal errors go to lost at once and drop what is buffered.
@@ -51,6 +52,7 @@ use crate::base_events::create_future;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::face;
+use crate::sslproto::SslProtocol;
 use crate::streams::StreamReaderProtocol;
 
 /// The usual marks of the write buffer, in bytes.
@@ -69,6 +71,7 @@ enum Style {
     Plain,
     Buffered,
     Stream,
+    Tls,
 }
 
 class! {
@@ -300,6 +303,8 @@ impl SocketTransport {
             && is_native("eof_received")?
         {
             Style::Stream
+        } else if Ref::<SslProtocol>::cast(protocol).is_some() && is_native("buffer_updated")? {
+            Style::Tls
         } else if protocol.is_instance(&face(py, "protocols")?.getattr(intern!(py, "BufferedProtocol"))?)? {
             Style::Buffered
         } else {

@@ -24,6 +24,7 @@ use super::end::{close, fatal_error};
 use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, leaves, log_debug, would_block};
 use crate::exceptions;
 use crate::selector_events::watch;
+use crate::sslproto::SslProtocol;
 use crate::streams::{StreamReader, StreamReaderProtocol};
 
 pub(super) fn start_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
@@ -53,6 +54,7 @@ pub(super) fn read_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Style::Stream => read_stream(this),
         Style::Plain => read_plain(this),
         Style::Buffered => read_buffered(this),
+        Style::Tls => read_tls(this),
     }
 }
 
@@ -110,6 +112,19 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Ok(data) => match StreamReader::add(&reader, data).and_then(|()| StreamReader::received(&reader)) {
             Ok(()) => Ok(()),
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
+        },
+        Err(error) => read_failed(this, error),
+    }
+}
+
+fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
+    let protocol = this.protocol.get_or_none(this.py());
+    let Some(tls) = Ref::<SslProtocol>::cast(&protocol) else { return Ok(()) };
+    match receive(this)? {
+        Ok(data) if data.as_bytes().is_empty() => read_eof(this),
+        Ok(data) => match SslProtocol::feed(tls, data.as_any()) {
+            Ok(()) => Ok(()),
+            Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),
         },
         Err(error) => read_failed(this, error),
     }

@@ -146,6 +146,21 @@ impl StreamReader {
         Ok(bytes.into_any())
     }
 
+    /// Takes all bytes that wait.
+    pub fn take_all<'py>(this: &Ref<'py, StreamReader>) -> PyResult<Bound<'py, PyAny>> {
+        let count = StreamReader::len(this)?;
+        StreamReader::take(this, count)
+    }
+
+    /// Goes on with another transport, after start_tls().
+    pub fn replace_transport<'py>(this: &Ref<'py, StreamReader>, transport: &Bound<'py, PyAny>) -> PyResult<()> {
+        if this.transport.get(this.py()).is_none_or(|t| t.is_none()) {
+            return Err(PyAssertionError::new_err("Transport not set"));
+        }
+        this.transport.set(transport.clone());
+        Ok(())
+    }
+
     fn maybe_resume(this: &Ref<'_, StreamReader>) -> PyResult<()> {
         if this.paused.get() && StreamReader::len(this)? <= this.limit.get() {
             this.paused.set(false);

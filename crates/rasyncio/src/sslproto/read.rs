@@ -1,0 +1,207 @@
+//! What came: decrypted, and handed to the program in the way its protocol takes it.
+//!
+//! Called when bytes came, when the program resumes reading, and before the end; calls the SSLObject, the program's protocol, or
+//! the stream reader itself.
+//!
+//! All that is there is handed on at once: one `data_received`, however many records. An empty answer of the SSLObject is
+//! the peer's close_notify: the program hears of the end, and the connection is shut down.
+//!
+//! What the program raises ends the connection; so does an error of TLS, and what was decrypted before it in the same breath is
+//! dropped, as in CPython.
+
+use engine::tls::App;
+use pyo3::exceptions::PyException;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use slots::Ref;
+
+use super::object::{coder, incoming, is_again, is_known, object, pending};
+use super::{SslProtocol, Style, flow, leaves, logger, shutdown, write};
+use crate::streams::{StreamReader, StreamReaderProtocol};
+
+/// The most bytes that are read at a time.
+pub(super) const MOST_BYTES: usize = 256 * 1024;
+
+/// No record has so many bytes: a read of so many gets all of one.
+const RECORD: usize = 16 * 1024 + 1;
+
+pub(super) fn deliver(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    if !this.phase().delivers() {
+        return Ok(());
+    }
+    match deliver_all(this) {
+        Err(error) if error.is_instance_of::<PyException>(this.py()) => {
+            let error = error.into_value(this.py()).into_bound(this.py()).into_any();
+            shutdown::fatal_error(this, error, "Fatal error on SSL protocol")
+        }
+        other => other,
+    }
+}
+
+fn deliver_all(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    if !this.app_reading_paused.get() {
+        match this.style.get() {
+            Style::Buffered => deliver_buffered(this)?,
+            _ => deliver_bytes(this)?,
+        }
+        if this.backlog.borrow().is_empty() {
+            write::send(this)?;
+        } else {
+            write::encrypt(this)?;
+        }
+    }
+    flow::control_transport_reading(this)
+}
+
+/// Whether the SSLObject may have more, after it gave all of a record.
+fn may_have_more(this: &Ref<'_, SslProtocol>) -> PyResult<bool> {
+    Ok(!is_known(this) || pending(&incoming(this))? > 0)
+}
+
+fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let py = this.py();
+    let (coder, known) = (coder(this), is_known(this));
+    let most = if known { RECORD } else { MOST_BYTES };
+    let mut first = None;
+    let mut others = Vec::new();
+    let closed = loop {
+        match coder.call_method1(intern!(py, "read"), (most,)) {
+            Ok(chunk) if !chunk.is_truthy()? => break true,
+            Ok(chunk) => {
+                let chunk = chunk.cast_into::<PyBytes>()?;
+                match &first {
+                    None => first = Some(chunk),
+                    Some(_) => others.push(chunk),
+                }
+                if !may_have_more(this)? {
+                    break false;
+                }
+            }
+            Err(error) if is_again(this, &error) => break false,
+            Err(error) => return Err(error),
+        }
+    };
+    if let Some(first) = first {
+        hand_on(this, first, others)?;
+    }
+    if closed {
+        tell_eof(this)?;
+        shutdown::start(this)?;
+    }
+    Ok(())
+}
+
+fn joined<'py>(first: Bound<'py, PyBytes>, others: Vec<Bound<'py, PyBytes>>) -> PyResult<Bound<'py, PyBytes>> {
+    if others.is_empty() {
+        return Ok(first);
+    }
+    let count = others.iter().fold(first.as_bytes().len(), |count, chunk| count + chunk.as_bytes().len());
+    PyBytes::new_with(first.py(), count, |memory| {
+        let mut at = 0;
+        for chunk in std::iter::once(&first).chain(&others) {
+            let bytes = chunk.as_bytes();
+            memory[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        }
+        Ok(())
+    })
+}
+
+/// Gives the program the bytes.
+fn hand_on<'py>(
+    this: &Ref<'py, SslProtocol>,
+    first: Bound<'py, PyBytes>,
+    others: Vec<Bound<'py, PyBytes>>,
+) -> PyResult<()> {
+    let py = this.py();
+    let app = this.app.get_or_none(py);
+    match this.style.get() {
+        Style::Stream => {
+            if let Some(stream) = Ref::<StreamReaderProtocol>::cast(&app) {
+                // A reader of a derived class may have a feed_data of its own.
+                if let Some(reader) = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact) {
+                    return StreamReader::feed(&reader, joined(first, others)?.as_any());
+                }
+            }
+        }
+        Style::Tls => {
+            if let Some(inner) = Ref::<SslProtocol>::cast(&app) {
+                return SslProtocol::feed(inner, joined(first, others)?.as_any());
+            }
+        }
+        Style::Plain | Style::Buffered => {}
+    }
+    app.call_method1(intern!(py, "data_received"), (joined(first, others)?,)).map(drop)
+}
+
+/// Reads into the program's own buffer, as much as goes in; the loop comes back for what is left.
+fn deliver_buffered(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let py = this.py();
+    let app = this.app.get_or_none(py);
+    let hint = pending(&incoming(this))?;
+    let buffer = app.call_method1(intern!(py, "get_buffer"), (hint,))?;
+    let room = buffer.len()?;
+    // Of a bytearray a slice would be a copy.
+    let view = match buffer.cast_exact::<PyMemoryView>() {
+        Ok(_) => buffer,
+        Err(_) => PyMemoryView::from(&buffer)?.into_any(),
+    };
+    let object = object(this);
+    let mut filled = 0;
+    let mut closed = false;
+    loop {
+        let place = match filled {
+            0 => view.clone(),
+            _ => view.get_item(PySlice::new(py, filled as isize, room as isize, 1))?,
+        };
+        match object.call_method1(intern!(py, "read"), (room - filled, place)) {
+            Ok(count) => match count.extract::<usize>()? {
+                0 => {
+                    closed = true;
+                    break;
+                }
+                count => filled += count,
+            },
+            Err(error) if is_again(this, &error) => break,
+            Err(error) => return Err(error),
+        }
+        if filled >= room {
+            let again = this.any().getattr(intern!(py, "_do_read"))?;
+            SslProtocol::event_loop(this).call_method1(intern!(py, "call_soon"), (again,))?;
+            break;
+        }
+    }
+    if filled > 0 {
+        app.call_method1(intern!(py, "buffer_updated"), (filled,))?;
+    }
+    if closed {
+        tell_eof(this)?;
+        shutdown::start(this)?;
+    }
+    Ok(())
+}
+
+/// Tells the program that nothing more will come, once.
+pub(super) fn tell_eof(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let py = this.py();
+    if this.told.get() != App::Made {
+        return Ok(());
+    }
+    this.told.set(App::Eof);
+    let answer = this.app.get_or_none(py).call_method0(intern!(py, "eof_received"));
+    let told = answer.and_then(|answer| {
+        if answer.is_truthy()? {
+            let text = "returning true from eof_received() has no effect when using ssl";
+            logger(py)?.call_method1(intern!(py, "warning"), (text,))?;
+        }
+        Ok(())
+    });
+    match told {
+        Err(error) if !leaves(py, &error) => {
+            let error = error.into_value(py).into_bound(py).into_any();
+            shutdown::fatal_error(this, error, "Error calling eof_received()")
+        }
+        other => other,
+    }
+}

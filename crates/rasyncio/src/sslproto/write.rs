@@ -1,0 +1,166 @@
+//! What the program sends: encrypted at once, and given to the transport; before the handshake is over it waits.
+//!
+//! Called by the program's transport, by the reading side (a read may have something to answer), and when the transport below has
+//! room again; calls the SSLObject, and the socket transport straight where it is ours.
+//!
+//! What waits is of two kinds: the backlog, not encrypted yet, and the outgoing MemoryBIO, which the transport does not take
+//! while it is paused. Both together are the size of the write buffer.
+//!
+//! Invariant: the backlog is not borrowed during a Python call.
+
+use engine::tls::Phase;
+use pyo3::exceptions::{PyException, PyIndexError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView};
+use slots::{Own, Ref};
+
+use super::object::{coder, is_again, is_known, outgoing, pending};
+use super::{SslProtocol, constant, flow, logger, shutdown};
+use crate::selector_events::transport::{SocketTransport, bytes_of};
+
+/// How many bytes wait to be sent.
+pub(super) fn buffered(this: &Ref<'_, SslProtocol>) -> PyResult<usize> {
+    Ok(pending(&outgoing(this))? + this.backlog_size.get())
+}
+
+/// Whether what the program sends is taken; if not, it is counted, and after some it is logged.
+pub(super) fn is_taken(this: &Ref<'_, SslProtocol>) -> PyResult<bool> {
+    if this.phase().accepts() {
+        return Ok(true);
+    }
+    let py = this.py();
+    let threshold: u32 = constant(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?.extract()?;
+    if this.conn_lost.get() >= threshold {
+        logger(py)?.call_method1(intern!(py, "warning"), ("SSL connection is closed",))?;
+    }
+    this.conn_lost.set(this.conn_lost.get() + 1);
+    Ok(false)
+}
+
+/// Sends what is no empty bytes-like object.
+pub(super) fn write<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) -> PyResult<()> {
+    if !is_taken(this)? {
+        return Ok(());
+    }
+    if this.phase() != Phase::Wrapped {
+        return push(this, data);
+    }
+    let waits = !this.backlog.borrow().is_empty();
+    let sent = match waits {
+        false => write_through(this, data).and_then(|()| send(this)),
+        true => push(this, data).and_then(|()| encrypt(this)),
+    };
+    ended_by(this, sent)
+}
+
+/// Sends all of an iterable.
+pub(super) fn writelines<'py>(this: &Ref<'py, SslProtocol>, list: &Bound<'py, PyAny>) -> PyResult<()> {
+    if !is_taken(this)? {
+        return Ok(());
+    }
+    for data in list.try_iter()? {
+        let data = data?;
+        if data.len()? > 0 {
+            push(this, &data)?;
+        }
+    }
+    if this.phase() != Phase::Wrapped {
+        return Ok(());
+    }
+    let sent = encrypt(this);
+    ended_by(this, sent)
+}
+
+fn ended_by(this: &Ref<'_, SslProtocol>, sent: PyResult<()>) -> PyResult<()> {
+    match sent {
+        Err(error) if error.is_instance_of::<PyException>(this.py()) => {
+            let error = error.into_value(this.py()).into_bound(this.py()).into_any();
+            shutdown::fatal_error(this, error, "Fatal error on SSL protocol")
+        }
+        other => other,
+    }
+}
+
+/// Puts bytes behind what waits.
+pub(super) fn push<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) -> PyResult<()> {
+    let bytes = bytes_of(data)?;
+    this.backlog_size.set(this.backlog_size.get() + bytes.as_bytes().len());
+    this.backlog.borrow_mut().push_back(Own::new(bytes.into_any()));
+    Ok(())
+}
+
+/// Encrypts bytes that nothing waits before; what is not taken now waits.
+fn write_through<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let count = match coder(this).call_method1(intern!(py, "write"), (data,)) {
+        Ok(count) => count.extract::<usize>()?,
+        Err(error) if is_again(this, &error) => 0,
+        Err(error) => return Err(error),
+    };
+    let size = match data.cast::<PyMemoryView>() {
+        Ok(view) => view.getattr(intern!(py, "nbytes"))?.extract()?,
+        Err(_) => data.len()?,
+    };
+    if count < size {
+        let bytes = bytes_of(data)?;
+        push(this, PyBytes::new(py, &bytes.as_bytes()[count..]).as_any())?;
+    }
+    Ok(())
+}
+
+/// Encrypts what waits, and sends it.
+pub(super) fn encrypt(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let py = this.py();
+    loop {
+        let Some(front) = this.backlog.borrow().front().map(|front| front.clone_ref(py)) else { break };
+        let data = front.into_bound(py).cast_into::<PyBytes>()?;
+        let count = match coder(this).call_method1(intern!(py, "write"), (&data,)) {
+            Ok(count) => count.extract::<usize>()?,
+            Err(error) if is_again(this, &error) => break,
+            Err(error) => return Err(error),
+        };
+        let size = data.as_bytes().len();
+        if count > size {
+            return Err(PyIndexError::new_err("more bytes were written than there are"));
+        }
+        let rest = (count < size).then(|| Own::new(PyBytes::new(py, &data.as_bytes()[count..]).into_any()));
+        this.backlog_size.set(this.backlog_size.get() - count);
+        let mut backlog = this.backlog.borrow_mut();
+        let old = backlog.pop_front();
+        if let Some(rest) = rest {
+            backlog.push_front(rest);
+        }
+        drop(backlog);
+        drop(old);
+    }
+    send(this)
+}
+
+/// Gives the transport what is encrypted, unless it is paused.
+pub(super) fn send(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let py = this.py();
+    let mut left = None;
+    if !this.transport_writing_paused.get() {
+        let outgoing = outgoing(this);
+        let known = is_known(this);
+        if !known || pending(&outgoing)? > 0 {
+            let data = outgoing.call_method0(intern!(py, "read"))?;
+            if data.len()? > 0 {
+                let transport = SslProtocol::lower(this);
+                match Ref::<SocketTransport>::cast_exact(&transport) {
+                    Some(native) if !native.has_own_attributes() => SocketTransport::write(native, &data)?,
+                    _ => transport.call_method1(intern!(py, "write"), (data,)).map(drop)?,
+                }
+            }
+        }
+        if known {
+            left = Some(this.backlog_size.get());
+        }
+    }
+    let size = match left {
+        Some(left) => left,
+        None => buffered(this)?,
+    };
+    flow::control_app_writing(this, size)
+}
