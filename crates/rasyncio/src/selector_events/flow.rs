@@ -1,17 +1,21 @@
-//! The marks of a write buffer: when the protocol is paused, and when it is resumed.
+//! Flow control: the marks of a write buffer, when the protocol is paused, and when it is resumed.
 //!
-//! A field of a transport, which asks it whenever the size of its buffer changes, and calls the protocol itself.
+//! A field of a transport, which tells it whenever the size of its buffer changes; calls the protocol.
 //!
 //! States: running -> paused (the buffer grew above the high mark) -> running (it shrank to the low mark). Each crossing is
 //! answered once.
+//!
+//! What the protocol raises then goes to the exception handler; SystemExit and KeyboardInterrupt leave the loop.
 //!
 //! The marks are Python numbers, and are shown as they were given; an int that is too large for a float is more than any
 //! buffer holds.
 
 use std::cell::Cell;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use slots::{Args, Own, Signature, Slot, Visit, Visitor, opt};
 
 use crate::futures::given;
@@ -52,20 +56,51 @@ impl Visit for Marks {
     }
 }
 
+/// Whether an exception is for the loop to leave with.
+pub fn leaves(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// A transport, its protocol and its loop.
+pub type Ends<'py> = [Bound<'py, PyAny>; 3];
+
+fn tell([transport, protocol, event_loop]: Ends<'_>, method: &str) -> PyResult<()> {
+    let py = transport.py();
+    let error = match protocol.call_method0(method) {
+        Ok(_) => return Ok(()),
+        Err(error) if leaves(py, &error) => return Err(error),
+        Err(error) => error,
+    };
+    let details = PyDict::new(py);
+    details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
+    details.set_item(intern!(py, "exception"), error.into_value(py))?;
+    details.set_item(intern!(py, "transport"), transport)?;
+    details.set_item(intern!(py, "protocol"), protocol)?;
+    event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+}
+
 impl Marks {
     /// Whether the protocol is paused.
     pub fn is_paused(&self) -> bool {
         self.paused.get()
     }
 
-    /// Whether the protocol is to be paused now that the buffer has grown to `size`.
-    pub fn pauses_at(&self, size: usize) -> bool {
-        size as f64 > self.high_mark.get() && !self.paused.replace(true)
+    /// Pauses the protocol of `ends` if the buffer has grown above the high mark; `size` is what it holds now.
+    #[inline]
+    pub fn grown<'py>(&self, size: usize, ends: impl FnOnce() -> Ends<'py>) -> PyResult<()> {
+        match size as f64 > self.high_mark.get() && !self.paused.replace(true) {
+            true => tell(ends(), "pause_writing"),
+            false => Ok(()),
+        }
     }
 
-    /// Whether the protocol is to be resumed now that the buffer has shrunk to `size`.
-    pub fn resumes_at(&self, size: usize) -> bool {
-        size as f64 <= self.low_mark.get() && self.paused.replace(false)
+    /// Resumes it if the buffer has shrunk to the low mark.
+    #[inline]
+    pub fn shrunk<'py>(&self, size: usize, ends: impl FnOnce() -> Ends<'py>) -> PyResult<()> {
+        match size as f64 <= self.low_mark.get() && self.paused.replace(false) {
+            true => tell(ends(), "resume_writing"),
+            false => Ok(()),
+        }
     }
 
     /// The marks as Python sees them: (low, high).

@@ -18,7 +18,7 @@
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
 mod datagram;
-mod flow;
+pub mod flow;
 mod quick_sock;
 mod sendfile;
 mod sock;

@@ -54,7 +54,7 @@ impl Class for Call {
 
 /// The socket can be read; the object is the call.
 static READABLE: Kind = Kind {
-    run: |call, _| ready(call, watch::remove_reader),
+    run: |call, _| ready(call, &READABLE),
     event_loop: loop_of,
     context: |_| None,
     name: "SocketReadable",
@@ -63,7 +63,7 @@ static READABLE: Kind = Kind {
 
 /// The socket can be written; the object is the call.
 static WRITABLE: Kind = Kind {
-    run: |call, _| ready(call, watch::remove_writer),
+    run: |call, _| ready(call, &WRITABLE),
     event_loop: loop_of,
     context: |_| None,
     name: "SocketWritable",
@@ -75,24 +75,28 @@ fn loop_of(call: &Bound<'_, PyAny>) -> Option<Own> {
     Ref::<Call>::cast(call)?.future.get(py)?.event_loop(py).map(Own::new)
 }
 
-fn ready(object: &Bound<'_, PyAny>, remove: fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>) -> PyResult<()> {
+fn ready(object: &Bound<'_, PyAny>, kind: &'static Kind) -> PyResult<()> {
     let py = object.py();
     let Some(call) = Ref::<Call>::cast(object) else { return Ok(()) };
     let Some(future) = call.future.get(py) else { return Ok(()) };
-    if let Some(core) = future.event_loop(py).as_ref().and_then(LoopCore::of) {
-        remove(core, call.fd.get())?;
+    if let Some(this) = future.event_loop(py).as_ref().and_then(BaseSelectorEventLoop::of) {
+        // Somebody put a watcher in its place after the event: the handle of asyncio's call is cancelled by that.
+        if !stop_watching(this, call, kind)? {
+            return Ok(());
+        }
     }
     if future.is_done() { Ok(()) } else { Future::set_result(&future, py.None().into_bound(py)) }
 }
 
-/// Ends the watching, unless somebody else watches by now.
-fn stop_watching(this: &Ref<'_, BaseSelectorEventLoop>, call: &Ref<'_, Call>, kind: &'static Kind) -> PyResult<()> {
+/// Ends the watching; answers whether it was this call's.
+fn stop_watching(this: &Ref<'_, BaseSelectorEventLoop>, call: &Ref<'_, Call>, kind: &'static Kind) -> PyResult<bool> {
     let reads = std::ptr::eq(kind, &READABLE);
-    if !watch::is_watched_by(this, call.fd.get(), reads, call.any()) {
-        return Ok(());
+    // A selectors object that somebody asked for meanwhile does not say for whom it watches.
+    if !this.selector.is_set() && !watch::is_watched_by(this, call.fd.get(), reads, call.any()) {
+        return Ok(false);
     }
     let remove = if reads { watch::remove_reader } else { watch::remove_writer };
-    remove(core(this), call.fd.get()).map(drop)
+    remove(core(this), call.fd.get())
 }
 
 /// Waits until the descriptor is ready.

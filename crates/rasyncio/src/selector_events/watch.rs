@@ -23,8 +23,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
-use super::BaseSelectorEventLoop;
-use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback};
+use super::{BaseSelectorEventLoop, core};
+use crate::events::{Entry, Handle, Hook, Kind, LoopCore, NativeCallback};
 use crate::exceptions;
 
 /// Who hears of one direction of a descriptor.
@@ -106,6 +106,25 @@ pub fn release(core: &Ref<'_, LoopCore>, fd: RawFd) -> PyResult<()> {
     Ok(())
 }
 
+/// Forgets the watching of `object`, whose descriptor was closed without a word; another that has the number by now stays.
+/// Where it is not known who watches, `remove` is called.
+pub fn let_go(
+    core: &Ref<'_, LoopCore>,
+    fd: RawFd,
+    object: &Bound<'_, PyAny>,
+    remove: fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>,
+) -> PyResult<()> {
+    let Some(this) = BaseSelectorEventLoop::of(core.any()).filter(|this| !this.selector.is_set()) else {
+        return remove(core, fd).map(drop);
+    };
+    let of_others = |direction| match this.interests.0.borrow().as_ref().and_then(|table| table.get(fd, direction)) {
+        Some(watcher) => !watcher.object.is(object),
+        None => false,
+    };
+    // What another registers displaces all that was here.
+    if of_others(Direction::Read) || of_others(Direction::Write) { Ok(()) } else { release(core, fd) }
+}
+
 fn hook(direction: Direction, adds: bool) -> (Hook, &'static str) {
     match (direction, adds) {
         (Direction::Read, true) => (Hook::AddReader, "_add_reader"),
@@ -176,8 +195,16 @@ fn watch(
     match answer {
         None => Err(PyRuntimeError::new_err("Event loop is closed")),
         Some(Ok(released)) => {
-            cancel(py, released.reader)?;
-            cancel(py, released.writer)?;
+            for watcher in [released.reader, released.writer].into_iter().flatten() {
+                match watcher.kind {
+                    // A transport whose socket was closed behind its back, and whose number another got: it finds out by trying.
+                    Some(kind) if tenure == Tenure::Resident => {
+                        let entry = Entry { object: watcher.object, argument: None, kind: Some(kind) };
+                        LoopCore::push(core(this), entry)?;
+                    }
+                    _ => drop(cancel(py, Some(watcher))?),
+                }
+            }
             Ok(())
         }
         Some(Err(refused)) => Err(refusal(py, refused)),

@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyNotImplementedError};
+use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyException, PyNotImplementedError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
@@ -298,7 +298,15 @@ fn connection_made<'py>(this: &Ref<'py, StreamReaderProtocol>, transport: &Bound
     let reader = reader.unwrap_or_else(|| py.None().into_bound(py));
     let writer = face(py, "streams")?.getattr(intern!(py, "StreamWriter"))?;
     let writer = writer.call1((transport, this.any(), &reader, &event_loop))?;
-    let result = callback.call1((reader, writer))?;
+    let result = match callback.call1((reader, writer)) {
+        // 3.14.8 closes the connection of a plain function that raised, as that of a coroutine; 3.15.0 does not yet.
+        Err(error) if slots::VERSION == (3, 14) && error.is_instance_of::<PyException>(py) => {
+            report(&event_loop, transport, error.into_value(py).into_bound(py).into_any())?;
+            this.strong_reader.unset();
+            return Ok(());
+        }
+        result => result?,
+    };
     if coroutines::is_coroutine(&result)? {
         let task = create_task(&event_loop, &result, None)?;
         let done = ClientTask { transport: Slot::of(transport.clone()), event_loop: Slot::of(event_loop) };

@@ -110,8 +110,9 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, DatagramTransport>, erro
 /// Releases the descriptor from the poller and closes the socket.
 pub(super) fn close_socket(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
     let py = this.py();
+    let is_ours = DatagramTransport::descriptor(this) == this.fd.get();
     let Some(socket) = this.socket.take(py) else { return Ok(()) };
-    if let Some(core) = this.core.get(py) {
+    if let (Some(core), true) = (this.core.get(py), is_ours) {
         this.reading.set(false);
         this.writing.set(false);
         watch::release(&core, this.fd.get())?;

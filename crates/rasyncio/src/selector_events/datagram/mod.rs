@@ -34,10 +34,7 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::io;
 
-use pyo3::exceptions::{
-    PyBlockingIOError, PyInterruptedError, PyKeyboardInterrupt, PyNotImplementedError, PyOSError, PySystemExit,
-    PyTypeError,
-};
+use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyNotImplementedError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -48,10 +45,11 @@ use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{pause_reading, read_ready, resume_reading, start_reading};
 use self::send::{maybe_pause_protocol, send_ready, sendto};
 use super::BaseSelectorEventLoop;
-use super::flow::Marks;
+use super::flow::{Ends, Marks, leaves};
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::face;
+use crate::selector_events::watch;
 
 /// The most bytes that are received of one datagram.
 const MOST_BYTES: usize = 256 * 1024;
@@ -149,7 +147,7 @@ static LOST: Kind = Kind {
     event_loop: loop_of,
     context: |object| Ref::<DatagramTransport>::cast(object)?.lost_context.get(object.py()).map(Own::new),
     name: "DatagramTransportLost",
-    qualname: Some("_SelectorDatagramTransport._call_connection_lost"),
+    qualname: Some("_SelectorTransport._call_connection_lost"),
 };
 
 /// Why a system call moved no datagram.
@@ -182,10 +180,6 @@ impl Failure {
             Failure::Other(error)
         }
     }
-}
-
-fn leaves(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
 
 /// The family of a socket whose datagrams need no socket object: a plain socket, which keeps its number where it is looked for.
@@ -263,12 +257,30 @@ impl DatagramTransport {
         this.core.any().get_or_none(this.py())
     }
 
+    fn ends<'py>(this: &Ref<'py, DatagramTransport>) -> Ends<'py> {
+        [this.any().clone(), this.protocol.get_or_none(this.py()), DatagramTransport::event_loop(this)]
+    }
+
     /// The descriptor for a system call: -1, which is none, where the socket object has it no more.
     #[inline]
     fn descriptor(this: &Ref<'_, DatagramTransport>) -> i32 {
         let fd = this.fd.get();
         let number = this.socket.get(this.py()).and_then(|socket| slots::front_number(&socket));
         if number == Some(fd) { fd } else { -1 }
+    }
+
+    /// Ends what `add` began. Of a socket that was closed behind the transport's back the number may be another's by now.
+    fn unwatch(
+        this: &Ref<'_, DatagramTransport>,
+        remove: fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>,
+    ) -> PyResult<()> {
+        match this.core.get(this.py()) {
+            Some(core) if DatagramTransport::descriptor(this) == this.fd.get() => {
+                remove(&core, this.fd.get()).map(drop)
+            }
+            Some(core) => watch::let_go(&core, this.fd.get(), this.any(), remove),
+            None => Ok(()),
+        }
     }
 
     fn is_closing(&self) -> bool {
@@ -416,26 +428,6 @@ fn extra_info(this: &Ref<'_, DatagramTransport>, args: &Args<'_, '_>) -> PyResul
     let py = this.py();
     let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
     this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
-}
-
-/// Calls the protocol; what it raises goes to the exception handler with the method's name, as asyncio's flow control does.
-fn call_protocol(this: &Ref<'_, DatagramTransport>, method: &str) -> PyResult<()> {
-    let py = this.py();
-    let protocol = this.protocol.get_or_none(py);
-    match protocol.call_method0(method) {
-        Ok(_) => Ok(()),
-        Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => {
-            let details = PyDict::new(py);
-            details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
-            details.set_item(intern!(py, "transport"), this.any())?;
-            details.set_item(intern!(py, "protocol"), protocol)?;
-            DatagramTransport::event_loop(this)
-                .call_method1(intern!(py, "call_exception_handler"), (details,))
-                .map(drop)
-        }
-    }
 }
 
 /// Tells the protocol of an OSError; what it raises is the caller's, as asyncio has it.

@@ -32,12 +32,7 @@ pub(super) fn start_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
 }
 
 pub(super) fn stop_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
-    if this.reading.replace(false) {
-        if let Some(core) = this.core.get(this.py()) {
-            watch::remove_reader(&core, this.fd.get())?;
-        }
-    }
-    Ok(())
+    if this.reading.replace(false) { DatagramTransport::unwatch(this, watch::remove_reader) } else { Ok(()) }
 }
 
 pub(super) fn pause_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
@@ -74,6 +69,8 @@ pub(super) fn read_ready(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
     }
     let received = match this.family.get() {
         Family::Foreign => receive_by_object(this),
+        // Whoever sets max_size may ask for more memory than there is; the socket object raises then.
+        _ if this.max_size.get() > MOST_BYTES => receive_by_object(this),
         _ => receive(this),
     };
     match received {
@@ -97,8 +94,8 @@ fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
     let (fd, size) = (DatagramTransport::descriptor(this), this.max_size.get());
     let (data, from) = {
         let mut scratch = native.scratch.borrow_mut();
-        if scratch.len() < size {
-            scratch.resize(size.max(MOST_BYTES), 0);
+        if scratch.len() < MOST_BYTES {
+            scratch.resize(MOST_BYTES, 0);
         }
         let (count, from) = datagram::receive_from(fd, &mut scratch[..size])?;
         (PyBytes::new(py, &scratch[..count]).into_any(), from)

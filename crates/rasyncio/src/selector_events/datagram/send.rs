@@ -21,7 +21,7 @@ use slots::{Args, Own, Ref, Signature, arg, opt};
 
 use super::address::Family;
 use super::end::{call_connection_lost, fatal_error};
-use super::{DatagramTransport, Failure, HEADER, State, WRITE, call_protocol, error_received};
+use super::{DatagramTransport, Failure, HEADER, State, WRITE, error_received};
 use crate::face;
 use crate::selector_events::watch;
 
@@ -163,18 +163,13 @@ fn start_writing(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
 }
 
 pub(super) fn stop_writing(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
-    if this.writing.replace(false) {
-        if let Some(core) = this.core.get(this.py()) {
-            watch::remove_writer(&core, this.fd.get())?;
-        }
-    }
-    Ok(())
+    if this.writing.replace(false) { DatagramTransport::unwatch(this, watch::remove_writer) } else { Ok(()) }
 }
 
 pub(super) fn maybe_pause_protocol(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
-    if this.marks.pauses_at(this.waiting_size.get()) { call_protocol(this, "pause_writing") } else { Ok(()) }
+    this.marks.grown(this.waiting_size.get(), || DatagramTransport::ends(this))
 }
 
 fn maybe_resume_protocol(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
-    if this.marks.resumes_at(this.waiting_size.get()) { call_protocol(this, "resume_writing") } else { Ok(()) }
+    this.marks.shrunk(this.waiting_size.get(), || DatagramTransport::ends(this))
 }

@@ -115,8 +115,9 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error:
 /// Releases the descriptor from the poller and closes the socket.
 pub(super) fn close_socket(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
+    let is_ours = SocketTransport::descriptor(this) == this.fd.get();
     let Some(socket) = this.socket.take(py) else { return Ok(()) };
-    if let Some(core) = this.core.get(py) {
+    if let (Some(core), true) = (this.core.get(py), is_ours) {
         this.reading.set(false);
         this.writing.set(false);
         watch::release(&core, this.fd.get())?;

@@ -37,7 +37,7 @@ use std::ffi::CStr;
 use std::io;
 
 use engine::buffers::WriteBuffer;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PySystemExit, PyTypeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
@@ -45,19 +45,17 @@ use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{read_ready, start_reading, stop_reading};
-pub(crate) use self::write::{bytes_of, parse_limits};
-use self::write::{set_limits, shutdown, write_bytes, write_failed, write_ready, writelines};
+pub(crate) use self::write::bytes_of;
+use self::write::{maybe_pause_protocol, shutdown, write_bytes, write_failed, write_ready, writelines};
 use super::BaseSelectorEventLoop;
+use super::flow::{Ends, Marks, leaves};
 use crate::base_events::create_future;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::face;
+use crate::selector_events::watch;
 use crate::sslproto::SslProtocol;
 use crate::streams::StreamReaderProtocol;
-
-/// The usual marks of the write buffer, in bytes.
-pub(crate) const HIGH: usize = 64 * 1024;
-pub(crate) const LOW: usize = HIGH / 4;
 
 /// The most bytes that one read takes.
 const MOST_BYTES: usize = 256 * 1024;
@@ -87,13 +85,9 @@ class! {
         context: Slot,
         writing_context: Slot,
         losing_context: Slot,
-        /// The marks, where they are not the usual ones.
-        high: Slot,
-        low: Slot,
+        marks: Marks,
         buffer: Plain<RefCell<Option<WriteBuffer>>>,
         fd: Cell<i32>,
-        high_mark: Cell<f64>,
-        low_mark: Cell<f64>,
         /// The socket object has the number at its front.
         direct: Cell<bool>,
         conn_lost: Cell<u32>,
@@ -101,7 +95,6 @@ class! {
         closing: Cell<bool>,
         paused: Cell<bool>,
         eof: Cell<bool>,
-        protocol_paused: Cell<bool>,
         connected: Cell<bool>,
         reading: Cell<bool>,
         writing: Cell<bool>,
@@ -180,10 +173,6 @@ static LOST: Kind = Kind {
     qualname: Some("_SelectorSocketTransport._call_connection_lost"),
 };
 
-fn leaves(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
-}
-
 fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
@@ -218,8 +207,6 @@ impl SocketTransport {
         let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
         this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
         this.callers_contexts.set(context.is_none() && slots::VERSION < (3, 15));
-        this.high_mark.set(HIGH as f64);
-        this.low_mark.set(LOW as f64);
         let known = PyDict::new(py);
         if let Some(extra) = extra {
             known.update(extra.cast::<PyDict>()?.as_mapping())?;
@@ -260,6 +247,10 @@ impl SocketTransport {
         this.core.any().get_or_none(this.py())
     }
 
+    fn ends<'py>(this: &Ref<'py, SocketTransport>) -> Ends<'py> {
+        [this.any().clone(), this.protocol.get_or_none(this.py()), SocketTransport::event_loop(this)]
+    }
+
     /// Whether the transport is closed or being closed.
     pub fn is_closing(&self) -> bool {
         self.closing.get()
@@ -279,6 +270,15 @@ impl SocketTransport {
             false => socket.call_method0(intern!(py, "fileno")).ok()?.extract().ok(),
         });
         if number == Some(fd) { fd } else { -1 }
+    }
+
+    /// Ends what `add` began. Of a socket that was closed behind the transport's back the number may be another's by now.
+    fn unwatch(this: &Ref<'_, SocketTransport>, remove: fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>) -> PyResult<()> {
+        match this.core.get(this.py()) {
+            Some(core) if SocketTransport::descriptor(this) == this.fd.get() => remove(&core, this.fd.get()).map(drop),
+            Some(core) => watch::let_go(&core, this.fd.get(), this.any(), remove),
+            None => Ok(()),
+        }
     }
 
     /// The current context is the one for `place` from now on, where contexts are those of callers.
@@ -483,21 +483,16 @@ impl Class for SocketTransport {
                 c"get_write_buffer_limits",
                 c"get_write_buffer_limits($self, /)\n--\n\n\
                 The marks (low, high), in bytes.",
-                |this| {
-                    let py = this.py();
-                    let mark = |kept: &Slot, usual: usize| match kept.get(py) {
-                        Some(mark) => Ok(mark),
-                        None => usual.into_pyobject(py).map(Bound::into_any),
-                    };
-                    let limits = (mark(&this.low, LOW)?, mark(&this.high, HIGH)?);
-                    Ok(Own::new(limits.into_pyobject(py)?.into_any()))
-                },
+                |this| this.marks.limits(this.py()),
             )
             .method(
                 c"set_write_buffer_limits",
                 c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n\
                     Above high bytes the protocol is paused, at low or less resumed.",
-                set_limits,
+                |this, args| {
+                    this.marks.set(args)?;
+                    maybe_pause_protocol(this)
+                },
             )
             .method0(
                 c"_make_empty_waiter",
@@ -537,30 +532,12 @@ impl Class for SocketTransport {
             .get(c"_paused", c"", |this| Ok(this.paused.get()))
             .get(c"_eof", c"", |this| Ok(this.eof.get()))
             .get(c"_conn_lost", c"", |this| Ok(this.conn_lost.get()))
-            .get(c"_protocol_paused", c"", |this| Ok(this.protocol_paused.get()))
+            .get(c"_protocol_paused", c"", |this| Ok(this.marks.is_paused()))
             .get(c"_start_tls_compatible", c"", |_| Ok(true))
             .get(c"_sendfile_compatible", c"", |this| {
                 let modes = face(this.py(), "constants")?.getattr("_SendfileMode")?;
                 modes.getattr("TRY_NATIVE").map(Own::new)
             });
-    }
-}
-
-/// Calls the protocol; what it raises goes to the exception handler with `message`, as asyncio's flow control does.
-fn call_protocol(this: &Ref<'_, SocketTransport>, method: &str) -> PyResult<()> {
-    let py = this.py();
-    let protocol = this.protocol.get_or_none(py);
-    match protocol.call_method0(method) {
-        Ok(_) => Ok(()),
-        Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => {
-            let details = PyDict::new(py);
-            details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
-            details.set_item(intern!(py, "transport"), this.any())?;
-            details.set_item(intern!(py, "protocol"), protocol)?;
-            SocketTransport::event_loop(this).call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
-        }
     }
 }
 

@@ -38,12 +38,7 @@ pub(super) fn start_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 }
 
 pub(super) fn stop_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    if this.reading.replace(false) {
-        if let Some(core) = this.core.get(this.py()) {
-            watch::remove_reader(&core, this.fd.get())?;
-        }
-    }
-    Ok(())
+    if this.reading.replace(false) { SocketTransport::unwatch(this, watch::remove_reader) } else { Ok(()) }
 }
 
 pub(super) fn read_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {

@@ -14,15 +14,14 @@ use std::io;
 
 use engine::buffers::WriteBuffer;
 use engine::sys::socket;
-use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
-use slots::{Args, Ref, Signature, opt};
+use slots::Ref;
 
 use super::end::{call_connection_lost, fatal_error};
-use super::{HIGH, SocketTransport, WRITE, call_protocol, would_block};
-use crate::futures::given;
+use super::{SocketTransport, WRITE, would_block};
 use crate::selector_events::watch;
 use crate::{exceptions, face};
 
@@ -94,34 +93,23 @@ pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 }
 
 pub(super) fn stop_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    if this.writing.replace(false) {
-        if let Some(core) = this.core.get(this.py()) {
-            watch::remove_writer(&core, this.fd.get())?;
-        }
-    }
-    Ok(())
+    if this.writing.replace(false) { SocketTransport::unwatch(this, watch::remove_writer) } else { Ok(()) }
 }
 
 pub(super) fn maybe_pause_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    if this.buffered() as f64 <= this.high_mark.get() || this.protocol_paused.replace(true) {
-        return Ok(());
-    }
-    call_protocol(this, "pause_writing")
+    this.marks.grown(this.buffered(), || SocketTransport::ends(this))
 }
 
 pub(super) fn maybe_resume_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    if !this.protocol_paused.get() || this.buffered() as f64 > this.low_mark.get() {
-        return Ok(());
-    }
-    this.protocol_paused.set(false);
-    call_protocol(this, "resume_writing")
+    this.marks.shrunk(this.buffered(), || SocketTransport::ends(this))
 }
 
 pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
-    if this.conn_lost.get() > 0 || this.buffered() == 0 {
+    if this.conn_lost.get() > 0 {
         return Ok(());
     }
+    // Nothing may wait any more: where SystemExit left from resume_writing(), what comes after it is done now.
     let fd = SocketTransport::descriptor(this);
     let sent = match this.buffer.borrow_mut().as_mut() {
         Some(buffer) => buffer.flush_to(|slices| socket::send_slices(fd, slices)),
@@ -184,15 +172,15 @@ pub(super) fn drop_buffer(this: &Ref<'_, SocketTransport>) {
 }
 
 pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py, PyAny>) -> PyResult<()> {
+    if slots::VERSION < (3, 12) {
+        let joined = PyBytes::new(list.py(), b"").call_method1(intern!(list.py(), "join"), (list,))?;
+        return SocketTransport::write(this, &joined);
+    }
     if this.eof.get() {
         return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()"));
     }
     if this.empty_waiter.is_set() {
         return Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress"));
-    }
-    if slots::VERSION < (3, 12) {
-        let joined = PyBytes::new(list.py(), b"").call_method1(intern!(list.py(), "join"), (list,))?;
-        return SocketTransport::write(this, &joined);
     }
     if !list.is_truthy()? {
         return Ok(());
@@ -247,42 +235,5 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
         return Ok(());
     }
     watch_writing(this)?;
-    maybe_pause_protocol(this)
-}
-
-/// The marks that `set_write_buffer_limits` was called with, as (high, low), each as given and as a number to compare with.
-pub(crate) fn parse_limits<'py>(args: &Args<'_, 'py>) -> PyResult<[(Bound<'py, PyAny>, f64); 2]> {
-    const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
-    let [high, low] = args.parse(&LIMITS)?;
-    let py = args.py();
-    let int = |number: usize| number.into_pyobject(py).map(Bound::into_any);
-    let high = match (given(&high), given(&low)) {
-        (Some(high), _) => high.clone(),
-        (None, Some(low)) => int(4)?.mul(low)?,
-        (None, None) => int(HIGH)?,
-    };
-    let low = match given(&low) {
-        Some(low) => low.clone(),
-        None => high.floor_div(int(4)?)?,
-    };
-    if !(high.ge(&low)? && low.ge(0)?) {
-        return Err(PyValueError::new_err(format!(
-            "high ({}) must be >= low ({}) must be >= 0",
-            high.repr()?,
-            low.repr()?
-        )));
-    }
-    // An int that is too large for a float is more than any buffer holds.
-    let mark = |number: &Bound<'_, PyAny>| number.extract::<f64>().unwrap_or(f64::INFINITY);
-    let (high_mark, low_mark) = (mark(&high), mark(&low));
-    Ok([(high, high_mark), (low, low_mark)])
-}
-
-pub(super) fn set_limits(this: &Ref<'_, SocketTransport>, args: &Args<'_, '_>) -> PyResult<()> {
-    let [(high, high_mark), (low, low_mark)] = parse_limits(args)?;
-    this.high_mark.set(high_mark);
-    this.low_mark.set(low_mark);
-    this.high.set(high);
-    this.low.set(low);
     maybe_pause_protocol(this)
 }

@@ -18,18 +18,16 @@ use std::ffi::CStr;
 
 use engine::buffers::WriteBuffer;
 use engine::sys::pipe;
-use pyo3::exceptions::{
-    PyAssertionError, PyBrokenPipeError, PyKeyboardInterrupt, PyNotImplementedError, PyOSError, PySystemExit,
-    PyTypeError,
-};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{File, PipeTransport, is_would_block, loop_of, os, would_block};
 use crate::events::Kind;
-use crate::selector_events::transport::{HIGH, LOW, bytes_of, parse_limits};
+use crate::selector_events::flow::{Ends, Marks, leaves};
+use crate::selector_events::transport::bytes_of;
 use crate::selector_events::watch;
 use crate::{exceptions, face};
 
@@ -40,13 +38,8 @@ class! {
     pub struct WritePipe: PipeTransport {
         /// The context to write what waits in.
         write_context: Slot,
-        /// The marks, where they are not the usual ones.
-        high: Slot,
-        low: Slot,
+        marks: Marks,
         buffer: Plain<RefCell<Option<WriteBuffer>>>,
-        high_mark: Cell<f64>,
-        low_mark: Cell<f64>,
-        protocol_paused: Cell<bool>,
         conn_lost: Cell<u32>,
         /// The loop watches for room.
         writing: Cell<bool>,
@@ -129,42 +122,17 @@ fn stop_writing(this: &Ref<'_, WritePipe>) -> PyResult<()> {
     }
 }
 
-/// Calls the protocol; what it raises goes to the exception handler.
-fn call_protocol(this: &Ref<'_, WritePipe>, method: &str) -> PyResult<()> {
+fn ends<'py>(this: &Ref<'py, WritePipe>) -> Ends<'py> {
     let py = this.py();
-    let protocol = this.protocol.get_or_none(py);
-    match protocol.call_method0(method) {
-        Ok(_) => Ok(()),
-        Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => {
-            let details = PyDict::new(py);
-            details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
-            details.set_item(intern!(py, "transport"), this.any())?;
-            details.set_item(intern!(py, "protocol"), protocol)?;
-            let event_loop = this.event_loop.get_or_none(py);
-            event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
-        }
-    }
-}
-
-fn leaves(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+    [this.any().clone(), this.protocol.get_or_none(py), this.event_loop.get_or_none(py)]
 }
 
 fn maybe_pause_protocol(this: &Ref<'_, WritePipe>) -> PyResult<()> {
-    if buffered(this) as f64 <= this.high_mark.get() || this.protocol_paused.replace(true) {
-        return Ok(());
-    }
-    call_protocol(this, "pause_writing")
+    this.marks.grown(buffered(this), || ends(this))
 }
 
 fn maybe_resume_protocol(this: &Ref<'_, WritePipe>) -> PyResult<()> {
-    if !this.protocol_paused.get() || buffered(this) as f64 > this.low_mark.get() {
-        return Ok(());
-    }
-    this.protocol_paused.set(false);
-    call_protocol(this, "resume_writing")
+    this.marks.shrunk(buffered(this), || ends(this))
 }
 
 /// Writes bytes, or keeps what the kernel does not take.
@@ -365,8 +333,6 @@ impl WritePipe {
     ) -> PyResult<Bound<'py, PyAny>> {
         const REFUSAL: &str = "Pipe transport is only for pipes, sockets and character devices";
         let this = Ref::create(py, WritePipe::default())?;
-        this.high_mark.set(HIGH as f64);
-        this.low_mark.set(LOW as f64);
         let file = PipeTransport::begin(this.base(), given, extra, REFUSAL)?;
         let reading = if file == File::Device { None } else { Some(&BEGIN) };
         PipeTransport::schedule(this.base(), reading, waiter)?;
@@ -459,26 +425,14 @@ impl Class for WritePipe {
         .method0(
             c"get_write_buffer_limits",
             c"get_write_buffer_limits($self, /)\n--\n\nThe marks (low, high), in bytes.",
-            |this| {
-                let py = this.py();
-                let mark = |kept: &Slot, usual: usize| match kept.get(py) {
-                    Some(mark) => Ok(mark),
-                    None => usual.into_pyobject(py).map(Bound::into_any),
-                };
-                let limits = (mark(&this.low, LOW)?, mark(&this.high, HIGH)?);
-                Ok(Own::new(limits.into_pyobject(py)?.into_any()))
-            },
+            |this| this.marks.limits(this.py()),
         )
         .method(
             c"set_write_buffer_limits",
             c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n\
             Above high bytes the protocol is paused; it is resumed when all is written.",
             |this, args| {
-                let [(high, high_mark), (low, low_mark)] = parse_limits(args)?;
-                this.high_mark.set(high_mark);
-                this.low_mark.set(low_mark);
-                this.high.set(high);
-                this.low.set(low);
+                this.marks.set(args)?;
                 maybe_pause_protocol(this)
             },
         )
@@ -510,6 +464,6 @@ impl Class for WritePipe {
             },
         )
         .get(c"_conn_lost", c"", |this| Ok(this.conn_lost.get()))
-        .get(c"_protocol_paused", c"", |this| Ok(this.protocol_paused.get()));
+        .get(c"_protocol_paused", c"", |this| Ok(this.marks.is_paused()));
     }
 }
