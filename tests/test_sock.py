@@ -164,3 +164,106 @@ def test_two_loops_in_turn_and_calls_that_are_not_plain():
     with near, far:
         for _ in range(2):
             run(main())
+
+
+def test_a_socket_under_the_number_of_a_closed_one_is_heard():
+    """The poller keeps on watching a socket from call to call; a number that was handed out anew is another socket."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        numbers = set()
+        for round in range(50):
+            near, far = pair()
+            with near, far:
+                numbers.add(near.fileno())
+                for part in range(3):
+                    receiving = loop.create_task(loop.sock_recv(near, 100))
+                    await asyncio.sleep(0)
+                    message = b"%d %d" % (round, part)
+                    await loop.sock_sendall(far, message)
+                    assert await asyncio.wait_for(receiving, 10) == message
+                if round % 2:
+                    # Left behind with something unread, which nobody is told of.
+                    await loop.sock_sendall(far, b"unread")
+                    await asyncio.sleep(0)
+        return numbers
+
+    numbers = run(main())
+    assert len(numbers) < 50, "no number was used again"
+
+
+def test_a_reader_on_a_socket_that_was_received_from_hears_again_and_again():
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = pair()
+        with near, far:
+            receiving = loop.create_task(loop.sock_recv(near, 100))
+            await asyncio.sleep(0)
+            far.send(b"first")
+            assert await receiving == b"first"
+            far.send(b"second")
+            done, heard = loop.create_future(), []
+
+            def hear():
+                heard.append(len(heard))
+                if len(heard) == 5:
+                    done.set_result(None)
+
+            loop.add_reader(near, hear)
+            await asyncio.wait_for(done, 10)
+            # A call takes the reader's place, as it does in asyncio.
+            assert await loop.sock_recv(near, 100) == b"second"
+            receiving = loop.create_task(loop.sock_recv(near, 100))
+            await asyncio.sleep(0)
+            assert not loop.remove_writer(near)
+            far.send(b"third")
+            assert await asyncio.wait_for(receiving, 10) == b"third"
+            assert not loop.remove_reader(near)
+            far.send(b"fourth")
+            receiving = loop.create_task(loop.sock_recv(near, 100))
+            assert await asyncio.wait_for(receiving, 10) == b"fourth"
+
+    run(main())
+
+
+def test_receiving_and_sending_on_one_socket_at_once():
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = pair()
+        with near, far:
+            load = bytes(range(256)) * 8192
+            for _ in range(3):
+                receiving = loop.create_task(loop.sock_recv(near, 100))
+                sending = loop.create_task(loop.sock_sendall(near, load))
+                await asyncio.sleep(0)
+                assert not sending.done()
+                await loop.sock_sendall(far, b"answer")
+                assert await asyncio.wait_for(receiving, 10) == b"answer"
+                got = bytearray()
+                while len(got) < len(load):
+                    got += await asyncio.wait_for(loop.sock_recv(far, 1 << 16), 10)
+                await sending
+                assert got == load
+
+    run(main())
+
+
+def test_patched_methods_of_sockets_are_called(monkeypatch):
+    calls = []
+
+    def recv(self, count):
+        calls.append(count)
+        return super(socket.socket, self).recv(count)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = pair()
+        with near, far:
+            far.send(b"plain")
+            assert await loop.sock_recv(near, 10) == b"plain"
+            monkeypatch.setattr(socket.socket, "recv", recv, raising=False)
+            far.send(b"patched")
+            assert await loop.sock_recv(near, 11) == b"patched"
+
+    run(main())
+    assert calls == [11]

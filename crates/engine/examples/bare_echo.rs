@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
-use engine::sys::{Events, Interest, Poller, Registrar, socket};
+use engine::sys::{Events, Interest, Poller, Registrar, Trigger, socket};
 
 fn send_all(fd: i32, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -30,7 +30,7 @@ fn main() -> io::Result<()> {
     });
     let poller = Poller::new()?;
     const LISTENER: u64 = u64::MAX;
-    poller.add(listener.as_raw_fd(), LISTENER, Interest::Read)?;
+    poller.add(listener.as_raw_fd(), LISTENER, Interest::Read, Trigger::Level)?;
     let mut connections: Vec<Option<TcpStream>> = Vec::new();
     let (mut events, mut buffer) = (Events::new(), vec![0; 256 * 1024]);
     loop {
@@ -41,7 +41,7 @@ fn main() -> io::Result<()> {
                     connection.set_nonblocking(true)?;
                     connection.set_nodelay(true)?;
                     let fd = connection.as_raw_fd();
-                    poller.add(fd, fd as u64, Interest::Read)?;
+                    poller.add(fd, fd as u64, Interest::Read, Trigger::Level)?;
                     connections.resize_with(connections.len().max(fd as usize + 1), || None);
                     connections[fd as usize] = Some(connection);
                 }

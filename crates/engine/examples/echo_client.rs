@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use engine::sys::{Events, Interest, Poller, Registrar, socket};
+use engine::sys::{Events, Interest, Poller, Registrar, Trigger, socket};
 
 struct Connection {
     stream: TcpStream,
@@ -45,7 +45,7 @@ fn main() -> io::Result<()> {
         let stream = TcpStream::connect(("127.0.0.1", port as u16))?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        poller.add(stream.as_raw_fd(), at, Interest::Read)?;
+        poller.add(stream.as_raw_fd(), at, Interest::Read, Trigger::Level)?;
         connections.push(Connection { stream, sent: 0, received: 0 });
     }
     let (mut events, mut buffer) = (Events::new(), vec![0; 256 * 1024]);

@@ -191,7 +191,7 @@ impl<T: Send> Default for Inbox<T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sys::{Events, Interest, Poller, Registrar, WAKER_TOKEN, Waker};
+    use crate::sys::{Events, Interest, Poller, Registrar, Trigger, WAKER_TOKEN, Waker};
     use std::sync::Arc;
     use std::thread;
 
@@ -255,7 +255,7 @@ mod tests {
         let shared = Arc::new((Inbox::new(), Waker::new().unwrap()));
         let (inbox, waker) = (&shared.0, &shared.1);
         let poller = Poller::new().unwrap();
-        poller.add(waker.fd(), WAKER_TOKEN, Interest::Read).unwrap();
+        poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).unwrap();
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let shared = Arc::clone(&shared);

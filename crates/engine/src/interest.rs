@@ -10,7 +10,8 @@
 //! ```text
 //!   absent     --watch-->    registered   add, under a fresh generation
 //!   registered --watch-->    registered   modify, or nothing when the kernel already reports that direction
-//!   registered --unwatch-->  registered | absent     modify | delete: at once (Visitor), or in flush (Resident)
+//!   registered --unwatch-->  registered | absent     modify | delete: at once (Visitor), or in flush (Resident);
+//!                                                    nothing (Guest)
 //!   registered --release-->  absent       delete; the descriptor is about to be closed
 //! ```
 //!
@@ -21,12 +22,15 @@
 //!   which belonged to the other file. A modify under an unwatch has nothing to begin with and is refused, as
 //!   asyncio's selectors do. `EEXIST` to an add (a duplicate kept the file registered) becomes a modify.
 //! - **Too lazy.** Leaving an unwanted registration in the kernel saves calls when the same descriptor is watched
-//!   again in the same turn, but is wrong when the descriptor was closed in between and nobody told us. So only a
-//!   [`Tenure::Resident`] is treated so: a transport that promises to call [`Interests::release`] before it closes.
+//!   again, but is wrong when the descriptor was closed in between and nobody told us. So only two are treated so. A
+//!   [`Tenure::Resident`] is a transport that promises to call [`Interests::release`] before it closes. A
+//!   [`Tenure::Guest`] comes again and again and says at each watch whether it is the file of the last time; it is
+//!   registered for edges, so that what happens while nobody listens wakes the loop once and not for ever.
 //!   Numbers that users pass in are [`Tenure::Visitor`]: their removals go to the kernel at once, and replacing their
 //!   callback asks the kernel whether it is still the same file.
 //!
-//! Invariants: a payload leaves only by being returned. After `flush`, the kernel watches exactly what has payloads.
+//! Invariants: a payload leaves only by being returned. After `flush`, the kernel watches exactly what has payloads,
+//! but for guests, of whom it may watch more.
 //!
 //! Differs from CPython: there, a watch on a number that was closed and reopened raises FileNotFoundError or, when
 //! the mask happens to be the same, stays silent for ever. A file that is registered through a duplicate while its
@@ -34,7 +38,7 @@
 
 use std::io;
 
-use crate::sys::{Descriptor, Event, Interest, Refusal, Registrar};
+use crate::sys::{Descriptor, Event, Interest, Refusal, Registrar, Trigger};
 
 /// One of the two things to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,12 @@ pub enum Tenure {
     Visitor,
     /// [`Interests::release`] will be called before it is closed.
     Resident,
+    /// It may be closed without a word. Whoever watches has just tried in vain what it waits for, and tries again
+    /// before each further watch: so edges are enough.
+    Guest {
+        /// The number means the file that it meant at the guest's last watch of it. True where there was none.
+        same: bool,
+    },
 }
 
 /// Payloads that left the table, for the caller to drop when it holds no borrow.
@@ -112,7 +122,7 @@ struct Slot<T> {
     generation: u32,
     tenure: Tenure,
     /// What the kernel was told.
-    known: Option<Interest>,
+    known: Option<(Interest, Trigger)>,
     reader: Option<T>,
     writer: Option<T>,
 }
@@ -165,12 +175,15 @@ impl<T> Interests<T> {
             };
         };
         let slot = &mut self.slots[fd as usize];
-        let wanted = slot.wanted_with(direction);
-        // A resident is still the same file, so there is nothing to ask when the kernel was told the right thing
-        // already.
-        let resident = tenure == Tenure::Resident && slot.tenure == tenure;
-        let answer =
-            if resident && known == wanted { Ok(()) } else { poller.modify(fd, token(fd, slot.generation), wanted) };
+        let (tenure, wanted) = slot.wanted_with(direction, tenure);
+        // A file that is still the same need not be asked for when the kernel was told the right thing already.
+        let told = match tenure {
+            Tenure::Visitor => false,
+            Tenure::Resident => slot.tenure == tenure && known == wanted,
+            Tenure::Guest { same } => same && known == wanted,
+        };
+        let (interest, trigger) = wanted;
+        let answer = if told { Ok(()) } else { poller.modify(fd, token(fd, slot.generation), interest, trigger) };
         match answer {
             Ok(()) => {
                 slot.known = Some(wanted);
@@ -208,9 +221,13 @@ impl<T> Interests<T> {
         let Some(item) = slot.payload(direction).take() else {
             return Ok(None);
         };
-        if slot.tenure == Tenure::Resident {
-            self.defer(fd);
-            return Ok(Some(item));
+        match slot.tenure {
+            Tenure::Visitor => {}
+            Tenure::Resident => {
+                self.defer(fd);
+                return Ok(Some(item));
+            }
+            Tenure::Guest { .. } => return Ok(Some(item)),
         }
         match self.settle(poller, fd) {
             Ok(()) => Ok(Some(item)),
@@ -301,10 +318,10 @@ impl<T> Interests<T> {
         tenure: Tenure,
     ) -> io::Result<&mut Slot<T>> {
         let generation = self.slot(fd).map_or(0, |slot| slot.generation.wrapping_add(1));
-        let interest = Interest::from(direction);
+        let (interest, trigger) = (Interest::from(direction), tenure.trigger());
         let token = token(fd, generation);
-        match poller.add(fd, token, interest) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => poller.modify(fd, token, interest),
+        match poller.add(fd, token, interest, trigger) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => poller.modify(fd, token, interest, trigger),
             other => other,
         }?;
         // Only now: the kernel vouches for the number, so a wild one does not make the table huge.
@@ -316,7 +333,7 @@ impl<T> Interests<T> {
         let slot = &mut self.slots[index];
         slot.generation = generation;
         slot.tenure = tenure;
-        slot.known = Some(interest);
+        slot.known = Some((interest, trigger));
         Ok(slot)
     }
 
@@ -326,13 +343,15 @@ impl<T> Interests<T> {
             return Ok(());
         };
         let wanted = Interest::of(slot.reader.is_some(), slot.writer.is_some());
+        let trigger = slot.tenure.trigger();
+        let wanted = wanted.map(|interest| (interest, trigger));
         if slot.known == wanted {
             return Ok(());
         }
         match wanted {
-            Some(wanted) => {
-                poller.modify(fd, token(fd, slot.generation), wanted)?;
-                slot.known = Some(wanted);
+            Some((interest, trigger)) => {
+                poller.modify(fd, token(fd, slot.generation), interest, trigger)?;
+                slot.known = wanted;
                 Ok(())
             }
             None => {
@@ -377,15 +396,23 @@ impl<T> Slot<T> {
         Self { generation: 0, tenure: Tenure::Visitor, known: None, reader: None, writer: None }
     }
 
-    /// What the kernel has to be told when a payload for `direction` joins those that are here.
-    fn wanted_with(&self, direction: Direction) -> Interest {
+    /// What the kernel has to be told when a payload for `direction` joins those that are here, and how the owner of
+    /// them all can be relied on.
+    fn wanted_with(&self, direction: Direction, tenure: Tenure) -> (Tenure, (Interest, Trigger)) {
         let other = match direction {
             Direction::Read => &self.writer,
             Direction::Write => &self.reader,
         };
-        match other {
-            Some(_) => Interest::Both,
-            None => direction.into(),
+        let joined = if other.is_some() { Interest::Both } else { direction.into() };
+        match (tenure, self.tenure) {
+            // What the kernel reports beyond that costs nothing: guests let it be.
+            (Tenure::Guest { .. }, Tenure::Guest { .. }) => {
+                let lingering = self.known.map_or(joined, |(known, _)| known.with(joined));
+                (tenure, (lingering, Trigger::Edge))
+            }
+            // Whoever is here beside the guest counts on being told again.
+            (Tenure::Guest { .. }, _) if other.is_some() => (Tenure::Visitor, (joined, Trigger::Level)),
+            _ => (tenure, (joined, tenure.trigger())),
         }
     }
 
@@ -393,6 +420,15 @@ impl<T> Slot<T> {
         match direction {
             Direction::Read => &mut self.reader,
             Direction::Write => &mut self.writer,
+        }
+    }
+}
+
+impl Tenure {
+    fn trigger(self) -> Trigger {
+        match self {
+            Tenure::Visitor | Tenure::Resident => Trigger::Level,
+            Tenure::Guest { .. } => Trigger::Edge,
         }
     }
 }

@@ -45,9 +45,15 @@ impl Version {
     /// Whether `object` is of the same class and that class has not changed.
     #[inline]
     pub fn is_of<T>(&self, object: &Ref<'_, T>) -> bool {
+        self.is_of_any(object.any())
+    }
+
+    /// As [`Version::is_of`], for objects of any kind.
+    #[inline]
+    pub fn is_of_any(&self, object: &Bound<'_, PyAny>) -> bool {
         // SAFETY: the type of a live object.
         unsafe {
-            let kind = ffi::Py_TYPE(object.any().as_ptr());
+            let kind = ffi::Py_TYPE(object.as_ptr());
             kind == self.kind && self.tag != 0 && (*kind).tp_version_tag == self.tag
         }
     }

@@ -6,13 +6,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use Direction::{Read, Write};
-use Tenure::{Resident, Visitor};
+use Tenure::{Guest, Resident, Visitor};
+
+const SAME: Tenure = Guest { same: true };
+const ANOTHER: Tenure = Guest { same: false };
 
 /// Open files by number, and what is registered for which file, as epoll keeps it: by number *and* file.
 #[derive(Default)]
 struct Kernel {
     open: RefCell<HashMap<Descriptor, u32>>,
-    registrations: RefCell<HashMap<(Descriptor, u32), (u64, Interest)>>,
+    registrations: RefCell<HashMap<(Descriptor, u32), (u64, Interest, Trigger)>>,
     files: Cell<u32>,
     calls: Cell<usize>,
 }
@@ -42,29 +45,35 @@ impl Kernel {
         }
     }
 
+    /// How the kernel reports an open descriptor.
+    fn trigger(&self, fd: Descriptor) -> Option<Trigger> {
+        let file = *self.open.borrow().get(&fd)?;
+        self.registrations.borrow().get(&(fd, file)).map(|registration| registration.2)
+    }
+
     /// The event that the kernel would report for an open descriptor that is ready for everything.
     fn event(&self, fd: Descriptor) -> Option<Event> {
         let file = *self.open.borrow().get(&fd)?;
-        let (token, interest) = *self.registrations.borrow().get(&(fd, file))?;
+        let (token, interest, _) = *self.registrations.borrow().get(&(fd, file))?;
         Some(Event { token, readable: interest.read(), writable: interest.write() })
     }
 }
 
 impl Registrar for Kernel {
-    fn add(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()> {
+    fn add(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
         let file = self.file(fd)?;
         let mut registrations = self.registrations.borrow_mut();
         if registrations.contains_key(&file) {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
-        registrations.insert(file, (token, interest));
+        registrations.insert(file, (token, interest, trigger));
         Ok(())
     }
 
-    fn modify(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()> {
+    fn modify(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
         let file = self.file(fd)?;
         match self.registrations.borrow_mut().get_mut(&file) {
-            Some(registration) => *registration = (token, interest),
+            Some(registration) => *registration = (token, interest, trigger),
             None => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
         }
         Ok(())
@@ -153,6 +162,62 @@ fn a_resident_swaps_directions_with_one_call() {
     assert_eq!(kernel.calls(), 1);
     let event = kernel.event(5).unwrap();
     assert_eq!((event.readable, event.writable), (false, true));
+}
+
+#[test]
+fn a_guest_comes_and_goes_without_a_call() {
+    let (kernel, mut table) = house();
+    let _ = table.watch(&kernel, 5, Read, "r", SAME).unwrap();
+    assert_eq!((kernel.calls(), kernel.trigger(5)), (1, Some(Trigger::Edge)));
+    for _ in 0..3 {
+        assert!(table.lookup(kernel.event(5).unwrap()).is_some());
+        assert_eq!(table.unwatch(&kernel, 5, Read).unwrap(), Some("r"));
+        assert!(table.flush(&kernel).is_empty());
+        assert_eq!(table.lookup(kernel.event(5).unwrap()), None);
+        let _ = table.watch(&kernel, 5, Read, "r", SAME).unwrap();
+    }
+    assert_eq!(kernel.calls(), 0);
+    // The other direction joins, and stays known.
+    let _ = table.watch(&kernel, 5, Write, "w", SAME).unwrap();
+    assert_eq!(kernel.calls(), 1);
+    let _ = table.unwatch(&kernel, 5, Read).unwrap();
+    let _ = table.unwatch(&kernel, 5, Write).unwrap();
+    let _ = table.watch(&kernel, 5, Read, "r", SAME).unwrap();
+    let _ = table.watch(&kernel, 5, Write, "w", SAME).unwrap();
+    assert_eq!((kernel.calls(), table.watched()), (0, 1));
+}
+
+#[test]
+fn a_guest_of_another_file_is_registered_anew() {
+    let (kernel, mut table) = house();
+    let _ = table.watch(&kernel, 5, Read, "old", SAME).unwrap();
+    let old = kernel.event(5).unwrap();
+    let _ = table.unwatch(&kernel, 5, Read).unwrap();
+    kernel.open(5);
+    let _ = table.watch(&kernel, 5, Read, "new", ANOTHER).unwrap();
+    assert_eq!(table.lookup(old), None);
+    assert_eq!(table.lookup(kernel.event(5).unwrap()).unwrap().reader, Some(&"new"));
+}
+
+#[test]
+fn who_is_there_beside_a_guest_is_told_again_and_again() {
+    let (kernel, mut table) = house();
+    for other in [Visitor, Resident] {
+        let _ = table.watch(&kernel, 5, Write, "w", other).unwrap();
+        let _ = table.watch(&kernel, 5, Read, "r", SAME).unwrap();
+        assert_eq!(kernel.trigger(5), Some(Trigger::Level));
+        let _ = table.unwatch(&kernel, 5, Read).unwrap();
+        let event = kernel.event(5).unwrap();
+        assert_eq!((event.readable, event.writable, kernel.trigger(5)), (false, true, Some(Trigger::Level)));
+        let _ = table.release(&kernel, 5);
+        // The guest was there first.
+        let _ = table.watch(&kernel, 5, Read, "r", SAME).unwrap();
+        let _ = table.watch(&kernel, 5, Write, "w", other).unwrap();
+        assert_eq!(kernel.trigger(5), Some(Trigger::Level));
+        let _ = table.unwatch(&kernel, 5, Read).unwrap();
+        assert_eq!(kernel.trigger(5), Some(Trigger::Level));
+        let _ = table.release(&kernel, 5);
+    }
 }
 
 #[test]
@@ -252,7 +317,7 @@ fn a_resident_closed_against_its_promise_is_reported_by_flush() {
 fn a_file_registered_through_a_duplicate_is_taken_over() {
     let (kernel, mut table) = house();
     let file = *kernel.open.borrow().get(&5).unwrap();
-    kernel.registrations.borrow_mut().insert((5, file), (123, Interest::Write));
+    kernel.registrations.borrow_mut().insert((5, file), (123, Interest::Write, Trigger::Level));
     let _ = table.watch(&kernel, 5, Read, "r", Visitor).unwrap();
     assert_eq!(table.lookup(kernel.event(5).unwrap()).unwrap().reader, Some(&"r"));
 }
@@ -280,7 +345,7 @@ enum Move {
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let fd = || 0..4 as Descriptor;
+    let fd = || 0..5 as Descriptor;
     let direction = || prop_oneof![Just(Read), Just(Write)];
     let one = prop_oneof![
         6 => (fd(), direction()).prop_map(|(fd, direction)| Move::Watch(fd, direction)),
@@ -293,9 +358,13 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(one, 0..120)
 }
 
-/// Numbers below two belong to residents, who release before they close; the others are visitors.
-fn tenure(fd: Descriptor) -> Tenure {
-    if fd < 2 { Resident } else { Visitor }
+/// Numbers below two belong to residents, who release before they close; the last is a guest's; the others are visitors.
+fn tenure(fd: Descriptor, same: bool) -> Tenure {
+    match fd {
+        0 | 1 => Resident,
+        4 => Guest { same },
+        _ => Visitor,
+    }
 }
 
 proptest! {
@@ -309,6 +378,8 @@ proptest! {
         let mut model: HashMap<(Descriptor, bool), u32> = HashMap::new();
         let mut held: Vec<u32> = Vec::new();
         let mut next = 0;
+        // Whether the guest's file is that of its last watch.
+        let mut same = true;
         let stale = RefCell::new(Vec::<(Event, u32)>::new());
         let leave = |held: &mut Vec<u32>, items: [Option<u32>; 2]| {
             for item in items.into_iter().flatten() {
@@ -320,8 +391,9 @@ proptest! {
             match one {
                 Move::Watch(fd, direction) => {
                     next += 1;
-                    match table.watch(&kernel, fd, direction, next, tenure(fd)) {
+                    match table.watch(&kernel, fd, direction, next, tenure(fd, same)) {
                         Ok(released) => {
+                            same |= fd == 4;
                             held.push(next);
                             leave(&mut held, [released.reader, released.writer]);
                             model.insert((fd, direction == Read), next);
@@ -342,7 +414,7 @@ proptest! {
                         }
                         Err(refused) => {
                             prop_assert_eq!(known, None, "only a stale registration is refused");
-                            prop_assert_eq!(tenure(fd), Visitor);
+                            prop_assert_eq!(tenure(fd, same), Visitor);
                             leave(&mut held, [refused.released.reader, refused.released.writer]);
                         }
                     }
@@ -356,7 +428,8 @@ proptest! {
                     if let Some(event) = kernel.event(fd) {
                         stale.borrow_mut().push((event, next));
                     }
-                    if tenure(fd) == Resident {
+                    same &= fd != 4;
+                    if tenure(fd, same) == Resident {
                         let released = table.release(&kernel, fd);
                         leave(&mut held, [released.reader, released.writer]);
                     }
@@ -369,16 +442,21 @@ proptest! {
                 Move::Flush => {
                     prop_assert!(table.flush(&kernel).is_empty());
                     let mut wanted = 0;
-                    for fd in 0..4 {
+                    for fd in 0..5 {
                         let expected = Interest::of(model.contains_key(&(fd, true)), model.contains_key(&(fd, false)));
                         wanted += usize::from(expected.is_some());
                         let told = kernel.event(fd).and_then(|event| Interest::of(event.readable, event.writable));
-                        prop_assert_eq!(told, expected, "what the kernel watches of {}", fd);
+                        if fd == 4 {
+                            let more = told.zip(expected).map(|(told, expected)| told.with(expected));
+                            prop_assert!(expected.is_none() || told == more, "what the kernel watches of the guest");
+                        } else {
+                            prop_assert_eq!(told, expected, "what the kernel watches of {}", fd);
+                        }
                     }
                     prop_assert!(table.watched() >= wanted);
                 }
             }
-            for fd in 0..4 {
+            for fd in 0..5 {
                 let found = kernel.event(fd).and_then(|event| table.lookup(event));
                 let found = found.map(|it| (it.reader.copied(), it.writer.copied()));
                 let expected = (model.get(&(fd, true)).copied(), model.get(&(fd, false)).copied());
@@ -391,7 +469,7 @@ proptest! {
                 if let Some(found) = table.lookup(*event) {
                     for item in [found.reader, found.writer].into_iter().flatten() {
                         prop_assert!(item <= age);
-                        prop_assert_eq!(tenure(found.fd), Visitor);
+                        prop_assert_ne!(tenure(found.fd, same), Resident);
                     }
                 }
             }

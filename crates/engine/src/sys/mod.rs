@@ -8,8 +8,8 @@
 //! 1. [`Poller`]: owns one kernel queue of readiness.
 //!    - `new() -> io::Result<Poller>`: the handle does not survive `exec`.
 //!    - `add`, `modify`, `delete` ([`Registrar`]): the kernel watches a descriptor under a `u64` token.
-//!      **Level-triggered**: readiness is reported by every wait for as long as it lasts, since asyncio's
-//!      `add_reader` promises that. Errors are the kernel's own, and [`Refusal::of`] sorts them, because the table in
+//!      [`Trigger::Level`]: readiness is reported by every wait for as long as it lasts, since asyncio's
+//!      `add_reader` promises that. [`Trigger::Edge`]: it is reported once when something new has come. Errors are the kernel's own, and [`Refusal::of`] sorts them, because the table in
 //!      `interest` acts on three of them; an unpollable file (`EPERM` on epoll) must be an error and not silence.
 //!      They never retry and never block.
 //!    - `wait(timeout, &mut Events)`: None waits for ever, zero looks only. It must not return before the timeout
@@ -32,7 +32,7 @@
 //! 6. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
 //! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the
-//! other; `EV_CLEAR` off; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec
+//! other; `EV_CLEAR` for edges alone; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec
 //! already. A completion port has no readiness: its poller is the proactor rooms' own, fed with operations instead of
 //! interest, and shares only the waker (`PostQueuedCompletionStatus`) and the rounding of timeouts with this list.
 
@@ -79,6 +79,11 @@ impl Interest {
         }
     }
 
+    /// Both interests together.
+    pub fn with(self, other: Interest) -> Interest {
+        if self == other { self } else { Interest::Both }
+    }
+
     /// Whether reading is part of it.
     pub fn read(self) -> bool {
         self != Interest::Write
@@ -88,6 +93,15 @@ impl Interest {
     pub fn write(self) -> bool {
         self != Interest::Read
     }
+}
+
+/// When a readiness is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// By every wait, for as long as it lasts.
+    Level,
+    /// By one wait, whenever something new has come: bytes, the end, an error, room.
+    Edge,
 }
 
 /// One report of the poller.
@@ -117,10 +131,10 @@ pub enum Refusal {
 /// The registering half of a poller, apart so that the interest table can be tested against a model of a kernel.
 pub trait Registrar {
     /// Begin to watch a descriptor.
-    fn add(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()>;
+    fn add(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()>;
 
     /// Watch a descriptor for something else, or under another token.
-    fn modify(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()>;
+    fn modify(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()>;
 
     /// Cease to watch a descriptor.
     fn delete(&self, fd: Descriptor) -> io::Result<()>;

@@ -30,17 +30,17 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use engine::interest::Interests;
-use engine::sys::{Events, Interest, Poller, Registrar, Waker};
+use engine::sys::{Events, Interest, Poller, Registrar, Trigger, Waker};
 use engine::turn::{Courtesy, Hunch, Portion};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Visit, Visitor, class, opt};
+use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Version, Visit, Visitor, class, opt};
 
 pub use self::quick_sock::{quick_recv, quick_sendall};
 pub use self::sock::stop_serving;
-use self::watch::Watcher;
+use self::watch::{Guests, Watcher};
 use crate::base_events::BaseEventLoop;
 use crate::events::LoopCore;
 use crate::{exceptions, face};
@@ -76,6 +76,10 @@ class! {
         courtesy: Plain<RefCell<Option<Courtesy>>>,
         /// Where received bytes stand until a bytes object is made of them.
         pub(crate) scratch: Plain<RefCell<Vec<u8>>>,
+        /// The class of plain sockets, as it was found to be.
+        plain_socket: Cell<Version>,
+        /// Which socket object was last watched as a guest under a number.
+        guests: Guests,
         /// The selectors object, if there is one.
         selector: Slot,
         transports: Slot,
@@ -132,7 +136,9 @@ impl BaseSelectorEventLoop {
         let poller = this.poller.borrow().clone();
         *this.waker.borrow_mut() = Some(waker.clone());
         match poller {
-            Some(poller) => poller.add(waker.fd(), WAKER_TOKEN, Interest::Read).map_err(exceptions::os_error),
+            Some(poller) => {
+                poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).map_err(exceptions::os_error)
+            }
             None => BaseSelectorEventLoop::watch_waker(this, &waker),
         }
     }

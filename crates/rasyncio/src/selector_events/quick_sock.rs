@@ -1,16 +1,18 @@
 //! `sock_recv` and `sock_sendall` of plain sockets, without a coroutine and without the socket object's methods.
 //!
-//! Called by the table of shells for plain calls: a loop of ours with a poller of its own, exactly a `socket.socket`, exactly bytes
-//! to send. Everything else goes the way of `sock`. Calls `engine::sys::socket`, and `watch` to wait.
+//! Called by the table of shells for plain calls: a loop of ours with a poller of its own, exactly a `socket.socket` as nobody
+//! has patched it, exactly bytes to send. Everything else goes the way of `sock`. Calls `engine::sys::socket`, and `watch` to wait.
 //!
 //! A call is tried when it is first awaited. If it would block, a future waits in the watcher's place; when the descriptor is
 //! ready the watcher is removed, the future done, and the task tries again. So a cancelled call has received nothing that
-//! would be lost.
+//! would be lost. The poller goes on watching the descriptor for the next call (`watch::add_guest`).
 //!
 //! States: called -> tried -> done, or waiting -> tried again.
 //!
 //! Invariants: while it waits, the watcher of the descriptor's direction is its future, unless somebody has put another there,
 //! which stays. The descriptor is used only while the socket object has it.
+//!
+//! Differs from CPython: another file put under the number of an open socket object (`os.dup2`) between two calls is not noticed.
 
 use std::cell::Cell;
 use std::io;
@@ -20,7 +22,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyType};
-use slots::{Args, Class, Link, Own, Ref, Slot, Spec, class};
+use slots::{Args, Class, Link, Own, Ref, Slot, Spec, Version, class};
 
 use super::{BaseSelectorEventLoop, core, watch};
 use crate::base_events::create_future;
@@ -113,12 +115,8 @@ fn wait_ready<'py>(
         None => Future::create(this.any())?,
     };
     call.future.set(future.clone());
-    let object = call.any().clone();
-    if std::ptr::eq(kind, &READABLE) {
-        watch::add_reader(core(this), fd, object, kind)?;
-    } else {
-        watch::add_writer(core(this), fd, object, kind)?;
-    }
+    let socket = call.socket.get_or_none(this.py());
+    watch::add_guest(this, fd, &socket, call.any().clone(), kind, std::ptr::eq(kind, &READABLE))?;
     Ok(Next::Await(future))
 }
 
@@ -204,37 +202,57 @@ static SENDALL: Shell = Shell {
     then: |wait, outcome| woken(wait, outcome, &WRITABLE, send),
 };
 
-/// Whether calls on this loop may be answered here: it runs, polls itself, and nobody overrides how it watches.
-fn is_plain(event_loop: &Bound<'_, PyAny>) -> bool {
-    let Some(this) = BaseSelectorEventLoop::of(event_loop) else { return false };
+/// The loop, if calls on it may be answered here: it runs, polls itself, and nobody overrides how it watches.
+fn plain_loop<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, BaseSelectorEventLoop>> {
+    let this = BaseSelectorEventLoop::of(event_loop)?;
     let core = core(this);
-    !core.debug.get()
+    let plain = !core.debug.get()
         && !this.selector.is_set()
         && running_loop(event_loop.py()).is_some_and(|running| running.is(event_loop))
         && ![Hook::AddReader, Hook::AddWriter, Hook::RemoveReader, Hook::RemoveWriter]
             .into_iter()
-            .any(|hook| LoopCore::overrides(core, hook))
+            .any(|hook| LoopCore::overrides(core, hook));
+    plain.then_some(this)
 }
 
 /// The number of a socket that is exactly a `socket.socket` and open.
-fn plain_number(object: &Bound<'_, PyAny>) -> PyResult<Option<i32>> {
+fn plain_number(this: &Ref<'_, BaseSelectorEventLoop>, object: &Bound<'_, PyAny>) -> PyResult<Option<i32>> {
+    if !this.plain_socket.get().is_of_any(object) {
+        if !is_unpatched(object)? {
+            return Ok(None);
+        }
+        this.plain_socket.set(Version::of(object));
+    }
+    Ok(slots::front_number(object).filter(|number| *number >= 0))
+}
+
+/// Whether an open socket is exactly a `socket.socket` whose methods are the system's own and whose number is at its front.
+fn is_unpatched(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = object.py();
-    if !object.get_type().is(SOCKET.import(py, "socket", "socket")?) {
-        return Ok(None);
+    let (class, native) = (SOCKET.import(py, "socket", "socket")?, NATIVE.import(py, "_socket", "socket")?);
+    if !object.get_type().is(class) {
+        return Ok(false);
+    }
+    for name in [intern!(py, "recv"), intern!(py, "send"), intern!(py, "fileno")] {
+        if !class.getattr(name)?.is(&native.getattr(name)?) {
+            return Ok(false);
+        }
     }
     let number: i32 = object.call_method0(intern!(py, "fileno"))?.extract()?;
-    Ok((number >= 0 && slots::front_number(object) == Some(number)).then_some(number))
+    Ok(number >= 0 && slots::front_number(object) == Some(number))
 }
 
 /// `sock_recv(sock, n)`, n above zero.
 pub fn quick_recv<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
     let Some([event_loop, sock, count]) = plain(args) else { return Ok(None) };
     let count = count.cast_exact::<PyInt>().ok().and_then(|count| count.extract::<u32>().ok()).unwrap_or(0);
-    if count == 0 || count > MOST_BYTES || !is_plain(event_loop) {
+    if count == 0 || count > MOST_BYTES {
         return Ok(None);
     }
-    let Some(fd) = plain_number(sock)? else { return Ok(None) };
+    let Some(this) = plain_loop(event_loop) else { return Ok(None) };
+    let Some(fd) = plain_number(this, sock)? else { return Ok(None) };
     let call = Call { count: Cell::new(count as usize), ..Call::of(sock, fd) };
     Wait::called(&RECV, event_loop, Some(Ref::create(py, call)?.any())).map(Some)
 }
@@ -242,10 +260,11 @@ pub fn quick_recv<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option
 /// `sock_sendall(sock, data)` of bytes.
 pub fn quick_sendall<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
     let Some([event_loop, sock, data]) = plain(args) else { return Ok(None) };
-    if !data.is_exact_instance_of::<PyBytes>() || !is_plain(event_loop) {
+    if !data.is_exact_instance_of::<PyBytes>() {
         return Ok(None);
     }
-    let Some(fd) = plain_number(sock)? else { return Ok(None) };
+    let Some(this) = plain_loop(event_loop) else { return Ok(None) };
+    let Some(fd) = plain_number(this, sock)? else { return Ok(None) };
     let call = Call { data: Slot::of(data.clone()), ..Call::of(sock, fd) };
     Wait::called(&SENDALL, event_loop, Some(Ref::create(py, call)?.any())).map(Some)
 }

@@ -11,17 +11,20 @@
 //!   that may be closed without a word: every change goes to the kernel at once.
 //! - [`add_resident_reader`], [`add_resident_writer`] may put removals off and save system calls; who uses them must
 //!   call [`release`] before the descriptor is closed.
+//! - [`add_guest`] is for calls that wait again and again on a socket object which may be closed at any time: as long as it is
+//!   the same object, neither removing nor adding it again costs a system call.
 //!
 //! Differs from CPython: an object given as descriptor is turned into its number once, here.
 
+use std::cell::RefCell;
 use std::os::fd::RawFd;
 
 use engine::interest::{Direction, Refused, Tenure};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
-use slots::{Args, Own, Ref, Signature, Spec, arg};
+use pyo3::types::{PyTuple, PyWeakrefReference};
+use slots::{Args, Own, Ref, Signature, Spec, Visit, Visitor, arg};
 
 use super::{BaseSelectorEventLoop, core};
 use crate::events::{Entry, Handle, Hook, Kind, LoopCore, NativeCallback};
@@ -32,6 +35,43 @@ pub struct Watcher {
     pub(super) object: Own,
     /// None for a Handle.
     pub(super) kind: Option<&'static Kind>,
+}
+
+/// By descriptor, a weak reference to the socket object that was its last guest: alive and equal, it is the same socket still,
+/// and so the same file, for a socket object that was closed never gets a number again.
+#[derive(Default)]
+pub struct Guests(RefCell<Vec<Option<Own>>>);
+
+impl Visit for Guests {
+    fn visit(&self, visitor: &Visitor) {
+        if let Ok(guests) = self.0.try_borrow() {
+            guests.iter().flatten().for_each(|guest| guest.visit(visitor));
+        }
+    }
+    fn clear(&self) {
+        let guests = self.0.take();
+        drop(guests);
+    }
+}
+
+impl Guests {
+    /// Notes the guest; answers whether it was the last one.
+    fn is_same(&self, fd: RawFd, socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let guest = PyWeakrefReference::new(socket)?;
+        let Ok(index) = usize::try_from(fd) else { return Ok(false) };
+        let replaced = {
+            let mut guests = self.0.borrow_mut();
+            if guests.len() <= index {
+                guests.resize_with(index + 1, || None);
+            }
+            match &guests[index] {
+                Some(last) if last.bind(socket.py()).is(&guest) => return Ok(true),
+                _ => guests[index].replace(Own::new(guest.into_any())),
+            }
+        };
+        drop(replaced);
+        Ok(false)
+    }
 }
 
 const EVENT_READ: i32 = 1;
@@ -82,6 +122,22 @@ pub fn add_resident_writer<'py>(
     kind: &'static Kind,
 ) -> PyResult<()> {
     add(core, fd, Direction::Write, object, kind, Tenure::Resident)
+}
+
+/// As [`add_reader`] or [`add_writer`] on a loop that watches natively, for a plain socket object that has the descriptor. Whoever
+/// waits has found that nothing is there, and tries again before it waits again.
+pub(super) fn add_guest<'py>(
+    this: &Ref<'py, BaseSelectorEventLoop>,
+    fd: RawFd,
+    socket: &Bound<'py, PyAny>,
+    object: Bound<'py, PyAny>,
+    kind: &'static Kind,
+    reads: bool,
+) -> PyResult<()> {
+    this.check_closed()?;
+    let same = this.guests.is_same(fd, socket)?;
+    let direction = if reads { Direction::Read } else { Direction::Write };
+    watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind) }, Tenure::Guest { same })
 }
 
 /// Ends what `add_reader` began; answers whether there was a reader.

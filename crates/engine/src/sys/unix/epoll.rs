@@ -1,4 +1,4 @@
-//! The poller on Linux: one epoll instance, level-triggered.
+//! The poller on Linux: one epoll instance, level-triggered but for those who ask for edges.
 //!
 //! `run_once` calls [`Poller::wait`], the interest table calls the [`Registrar`] half. What both may rely on is
 //! written in the header of `sys`.
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::borrow;
-use crate::sys::{Descriptor, Event, Interest, Registrar};
+use crate::sys::{Descriptor, Event, Interest, Registrar, Trigger};
 
 /// An epoll instance.
 #[derive(Debug)]
@@ -84,14 +84,14 @@ impl Poller {
 }
 
 impl Registrar for Poller {
-    fn add(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()> {
+    fn add(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
         let data = EventData::new_u64(token);
-        Ok(epoll::add(&self.epoll, borrow(fd)?, data, flags(interest))?)
+        Ok(epoll::add(&self.epoll, borrow(fd)?, data, flags(interest, trigger))?)
     }
 
-    fn modify(&self, fd: Descriptor, token: u64, interest: Interest) -> io::Result<()> {
+    fn modify(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
         let data = EventData::new_u64(token);
-        Ok(epoll::modify(&self.epoll, borrow(fd)?, data, flags(interest))?)
+        Ok(epoll::modify(&self.epoll, borrow(fd)?, data, flags(interest, trigger))?)
     }
 
     fn delete(&self, fd: Descriptor) -> io::Result<()> {
@@ -163,11 +163,15 @@ impl Default for Events {
     }
 }
 
-fn flags(interest: Interest) -> EventFlags {
-    match interest {
+fn flags(interest: Interest, trigger: Trigger) -> EventFlags {
+    let interest = match interest {
         Interest::Read => EventFlags::IN,
         Interest::Write => EventFlags::OUT,
         Interest::Both => EventFlags::IN | EventFlags::OUT,
+    };
+    match trigger {
+        Trigger::Level => interest,
+        Trigger::Edge => interest | EventFlags::ET,
     }
 }
 
@@ -231,7 +235,7 @@ mod tests {
     fn reports_what_is_readable_for_as_long_as_it_is() {
         let poller = Poller::new().unwrap();
         let (mut near, mut far) = UnixStream::pair().unwrap();
-        poller.add(near.as_raw_fd(), 7, Interest::Read).unwrap();
+        poller.add(near.as_raw_fd(), 7, Interest::Read, Trigger::Level).unwrap();
         assert_eq!(seen(&poller, LOOK), []);
         far.write_all(b"x").unwrap();
         let readable = Event { token: 7, readable: true, writable: false };
@@ -239,7 +243,7 @@ mod tests {
         assert_eq!(seen(&poller, LOOK), [readable], "level-triggered");
         near.read_exact(&mut [0]).unwrap();
         assert_eq!(seen(&poller, LOOK), []);
-        poller.modify(near.as_raw_fd(), 8, Interest::Both).unwrap();
+        poller.modify(near.as_raw_fd(), 8, Interest::Both, Trigger::Level).unwrap();
         let writable = Event { token: 8, readable: false, writable: true };
         assert_eq!(seen(&poller, LOOK), [writable]);
         poller.delete(near.as_raw_fd()).unwrap();
@@ -250,11 +254,11 @@ mod tests {
     fn a_hang_up_is_both_readable_and_writable() {
         let poller = Poller::new().unwrap();
         let (near, far) = UnixStream::pair().unwrap();
-        poller.add(near.as_raw_fd(), 1, Interest::Read).unwrap();
+        poller.add(near.as_raw_fd(), 1, Interest::Read, Trigger::Level).unwrap();
         drop(far);
         let both = Event { token: 1, readable: true, writable: true };
         for interest in [Interest::Read, Interest::Write] {
-            poller.modify(near.as_raw_fd(), 1, interest).unwrap();
+            poller.modify(near.as_raw_fd(), 1, interest, Trigger::Level).unwrap();
             assert_eq!(seen(&poller, None), [both], "{interest:?}");
         }
     }
@@ -265,14 +269,14 @@ mod tests {
         let (near, _far) = UnixStream::pair().unwrap();
         let fd = near.as_raw_fd();
         let number = |result: io::Result<()>| result.unwrap_err().raw_os_error();
-        assert_eq!(number(poller.modify(fd, 1, Interest::Read)), Some(libc::ENOENT));
+        assert_eq!(number(poller.modify(fd, 1, Interest::Read, Trigger::Level)), Some(libc::ENOENT));
         assert_eq!(number(poller.delete(fd)), Some(libc::ENOENT));
-        poller.add(fd, 1, Interest::Read).unwrap();
-        assert_eq!(number(poller.add(fd, 1, Interest::Read)), Some(libc::EEXIST));
-        assert_eq!(number(poller.add(-1, 1, Interest::Read)), Some(libc::EBADF));
-        assert_eq!(number(poller.add(1 << 30, 1, Interest::Read)), Some(libc::EBADF));
+        poller.add(fd, 1, Interest::Read, Trigger::Level).unwrap();
+        assert_eq!(number(poller.add(fd, 1, Interest::Read, Trigger::Level)), Some(libc::EEXIST));
+        assert_eq!(number(poller.add(-1, 1, Interest::Read, Trigger::Level)), Some(libc::EBADF));
+        assert_eq!(number(poller.add(1 << 30, 1, Interest::Read, Trigger::Level)), Some(libc::EBADF));
         let file = std::fs::File::open("/proc/self/exe").unwrap();
-        assert_eq!(number(poller.add(file.as_raw_fd(), 1, Interest::Read)), Some(libc::EPERM));
+        assert_eq!(number(poller.add(file.as_raw_fd(), 1, Interest::Read, Trigger::Level)), Some(libc::EPERM));
     }
 
     #[test]
@@ -294,7 +298,7 @@ mod tests {
             let poller = Poller::new().unwrap();
             poller.precise.store(precise, Ordering::Relaxed);
             let (near, mut far) = UnixStream::pair().unwrap();
-            poller.add(near.as_raw_fd(), 3, Interest::Read).unwrap();
+            poller.add(near.as_raw_fd(), 3, Interest::Read, Trigger::Level).unwrap();
             far.write_all(b"x").unwrap();
             assert_eq!(seen(&poller, Some(Duration::MAX)).len(), 1);
             assert_eq!(seen(&poller, Some(Duration::from_secs(86400))).len(), 1);
@@ -318,7 +322,7 @@ mod tests {
         let poller = Poller::new().unwrap();
         let pairs: Vec<_> = (0..200).map(|_| UnixStream::pair().unwrap()).collect();
         for (token, (near, _)) in pairs.iter().enumerate() {
-            poller.add(near.as_raw_fd(), token as u64, Interest::Write).unwrap();
+            poller.add(near.as_raw_fd(), token as u64, Interest::Write, Trigger::Level).unwrap();
         }
         let mut events = Events::new();
         assert_eq!(poller.wait(LOOK, &mut events).unwrap(), 64);

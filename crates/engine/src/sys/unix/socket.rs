@@ -240,9 +240,9 @@ mod tests {
         .unwrap();
         let begun = rustix::net::connect(&socket, &address);
         if begun == Err(Errno::INPROGRESS) {
-            use crate::sys::{Events, Interest, Poller, Registrar};
+            use crate::sys::{Events, Interest, Poller, Registrar, Trigger};
             let poller = Poller::new().unwrap();
-            poller.add(number(&socket), 1, Interest::Write).unwrap();
+            poller.add(number(&socket), 1, Interest::Write, Trigger::Level).unwrap();
             poller.wait(None, &mut Events::new()).unwrap();
             let error = take_error(number(&socket)).unwrap().expect("refused");
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

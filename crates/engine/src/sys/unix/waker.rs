@@ -52,7 +52,7 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{Events, Interest, Poller, Registrar, WAKER_TOKEN};
+    use crate::sys::{Events, Interest, Poller, Registrar, Trigger, WAKER_TOKEN};
     use std::sync::Arc;
     use std::thread;
     use std::time::Duration;
@@ -79,7 +79,7 @@ mod tests {
     fn ends_a_wait_without_end_from_another_thread() {
         let poller = Poller::new().unwrap();
         let waker = Arc::new(Waker::new().unwrap());
-        poller.add(waker.fd(), WAKER_TOKEN, Interest::Read).unwrap();
+        poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).unwrap();
         let mut events = Events::new();
         for _ in 0..100 {
             let far = Arc::clone(&waker);
