@@ -2,7 +2,7 @@
 
     python echo_server.py asyncio protocols 1024          (for rasyncio: python -m rasyncio echo_server.py rasyncio ...)
 
-It prints the address that it serves, and serves until its standard input ends.
+It prints the address that it serves (a port, or a path), and serves until its standard input ends.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ import gc
 import importlib
 import socket
 import sys
+import tempfile
+from pathlib import Path
 
 FACTORIES = {"uvloop": "uvloop", "rloop": "rloop", "blazio": "blazio"}
 
@@ -32,6 +34,14 @@ class BufferedEcho(asyncio.BufferedProtocol):
 
     def buffer_updated(self, count):
         self.transport.write(self.buffer[:count])
+
+
+class DatagramEcho(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.transport.sendto(data, address)
 
 
 def streams(read):
@@ -74,17 +84,34 @@ def readers(size):
     }
 
 
-async def main(style, size):
-    loop = asyncio.get_running_loop()
+PROTOCOLS = {"protocols": Echo, "connect": Echo, "idle": Echo, "buffered": BufferedEcho}
+READERS = {"connect-streams": "read", "idle-streams": "read"}
+
+
+async def serve(loop, style, size):
+    """Answers what must live on while it is served, and the address."""
+    if style == "unix":
+        path = str(Path(tempfile.mkdtemp()) / "socket")
+        return await loop.create_unix_server(Echo, path), path
+    if style == "datagrams":
+        transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
+        return transport, transport.get_extra_info("sockname")[1]
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
     if style == "sockets":
         serving = loop.create_task(accept_sockets(loop, listener))
-    elif style in ("protocols", "buffered"):
-        serving = await loop.create_server(Echo if style == "protocols" else BufferedEcho, sock=listener)
+    elif style in PROTOCOLS:
+        serving = await loop.create_server(PROTOCOLS[style], sock=listener, backlog=1024)
     else:
-        serving = await asyncio.start_server(streams(readers(size)[style]), sock=listener, limit=1 << 20)
-    print(listener.getsockname()[1], flush=True)
+        serve = streams(readers(size)[READERS.get(style, style)])
+        serving = await asyncio.start_server(serve, sock=listener, limit=1 << 20, backlog=1024)
+    return serving, listener.getsockname()[1]
+
+
+async def main(style, size):
+    loop = asyncio.get_running_loop()
+    serving, address = await serve(loop, style, size)
+    print(address, flush=True)
     done = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), lambda: done.done() or done.set_result(None))
     gc.collect()

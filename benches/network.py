@@ -6,7 +6,8 @@
     benches/network.py --quick                fewer and shorter rounds
 
 A row is a style of server, a number of connections, and the size of a message in bytes; each connection has one message on
-its way.  The bare server is epoll and system calls and nothing else (crates/engine/examples/bare_echo.rs); it is the limit.
+its way, and on the connect rows none has a second one: what is measured is setting a connection up and taking it down.  The idle
+rows say how much memory a connection takes that nothing is sent on.  The bare server is epoll and system calls and nothing else (crates/engine/examples/bare_echo.rs); it is the limit.
 The rounds are interleaved; a figure is the median of its rounds.  The server's processor time for a message is given too: the
 client takes its share of the machine, and where both have a core of their own it is the truer measure.
 """
@@ -14,9 +15,12 @@ client takes its share of the machine, and where both have a core of their own i
 import argparse
 import json
 import os
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from run import FOLDER, ROOT, build, clean_environment, processor, version_of
@@ -40,8 +44,29 @@ SHARES = {
     ("readexactly", 64, 102_400): 0.80,
     ("protocols", 1, 1024): 0.97,
     ("read", 1, 1024): 0.92,
+    ("datagrams", 64, 1024): None,
+    ("unix", 64, 1024): None,
+    ("connect", 64, 64): None,
+    ("connect-streams", 64, 64): None,
 }
-TIMES = {("readline", 64, 1024): 1.7}
+TIMES = {
+    ("readline", 64, 1024): 1.7,
+    ("datagrams", 64, 1024): 1.15,
+    ("unix", 64, 1024): 1.15,
+    ("connect", 64, 64): 1.2,
+    ("connect-streams", 64, 64): 1.2,
+}
+# One of the two is enough.
+EITHER = {("datagrams", 64, 1024): 0.92, ("unix", 64, 1024): 0.92}
+IDLE = (("idle", 4000, 1), ("idle-streams", 4000, 1))
+KINDS = {
+    "datagrams": "udp",
+    "unix": "unix",
+    "connect": "connect",
+    "connect-streams": "connect",
+    "idle": "idle",
+    "idle-streams": "idle",
+}
 
 
 def name_of(row):
@@ -62,22 +87,73 @@ def processor_seconds(process):
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def measure(programs, row, loop, seconds):
-    """(messages a second, microseconds of the server's processor for a message), or None and why."""
-    style, connections, size = row
+def resident_bytes(process):
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def start(programs, row, loop):
+    """The server and its address; an empty one if it did not start."""
+    style, _, size = row
     if loop == BARE:
-        command = [programs["bare_echo"]]
+        kind = KINDS.get(style, "tcp")
+        path = [str(Path(tempfile.mkdtemp()) / "socket")] if kind == "unix" else []
+        command = [programs["bare_echo"], kind if kind in ("udp", "unix") else "tcp", *path]
     else:
         launcher = ["-m", "rasyncio"] if loop == "rasyncio" else []
         command = [sys.executable, *launcher, FOLDER / "echo_server.py", loop, style, str(size)]
     server = subprocess.Popen(
         command, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    return server, server.stdout.readline().strip()
+
+
+def stop(server, address):
+    server.kill()
+    server.communicate()
+    if "/" in address:
+        shutil.rmtree(Path(address).parent, ignore_errors=True)
+
+
+def why_not(server):
+    return (server.stderr.read().strip().splitlines() or ["it did not start"])[-1]
+
+
+def memory(programs, row, loop):
+    """(bytes of the server's memory for an idle connection, 0), or None and why."""
+    style, connections, size = row
+    server, address = start(programs, row, loop)
     try:
-        port = server.stdout.readline().strip()
-        if not port:
-            return None, (server.stderr.read().strip().splitlines() or ["it did not start"])[-1]
-        client = [programs["echo_client"], port, str(connections), str(size)]
+        if not address:
+            return None, why_not(server)
+        sizes = [resident_bytes(server)]
+        # The second time all that the first one left behind is in use again.
+        for _ in range(2):
+            client = subprocess.Popen(
+                [programs["echo_client"], KINDS[style], address, str(connections), str(size), "0"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            if not client.stdout.readline():
+                client.communicate()
+                return None, "the client could not open its connections"
+            # Whoever is served after all of them says that the server has taken all of them in.
+            subprocess.run([programs["echo_client"], "tcp", address, "1", str(size), "0.2"], capture_output=True)
+            sizes.append(resident_bytes(server))
+            client.communicate()
+        return ((max(sizes) - sizes[0]) / connections, 0.0), None
+    finally:
+        stop(server, address)
+
+
+def measure(programs, row, loop, seconds):
+    """(messages a second, microseconds of the server's processor for a message), or None and why."""
+    style, connections, size = row
+    server, address = start(programs, row, loop)
+    try:
+        if not address:
+            return None, why_not(server)
+        client = [programs["echo_client"], KINDS.get(style, "tcp"), address, str(connections), str(size)]
         limit = 10 * seconds + 10
         subprocess.run([*client, str(seconds / 5)], capture_output=True, text=True, timeout=limit)
         before = processor_seconds(server)
@@ -90,8 +166,7 @@ def measure(programs, row, loop, seconds):
     except subprocess.TimeoutExpired:
         return None, "the client did not end"
     finally:
-        server.kill()
-        server.communicate()
+        stop(server, address)
 
 
 def run_rows(programs, rows, loops, options):
@@ -102,7 +177,9 @@ def run_rows(programs, rows, loops, options):
             for loop in loops:
                 if (row, loop) in failures:
                     continue
-                sample, why = measure(programs, row, loop, options.seconds)
+                sample, why = (
+                    memory(programs, row, loop) if row in IDLE else measure(programs, row, loop, options.seconds)
+                )
                 if sample is None:
                     failures[row, loop] = why
                 else:
@@ -112,7 +189,7 @@ def run_rows(programs, rows, loops, options):
             for loop, found in samples.items()
             if found
         }
-        texts = (f"{loop} {rate / 1e3:.1f}" for loop, (rate, _) in results[row].items())
+        texts = (f"{loop} {rate / (1 if row in IDLE else 1e3):.1f}" for loop, (rate, _) in results[row].items())
         print(f"{name_of(row)}: {'  '.join(texts)}", file=sys.stderr, flush=True)
     return results, failures
 
@@ -122,7 +199,11 @@ def judge(row, result):
     if "rasyncio" not in result:
         return "not measured"
     ours, faults = result["rasyncio"][0], []
+    if row in IDLE:
+        return "more than uvloop" if "uvloop" in result and ours > result["uvloop"][0] else ""
     share, times = SHARES[row], TIMES.get(row)
+    if row in EITHER and BARE in result and ours >= EITHER[row] * result[BARE][0]:
+        times = None
     if share and BARE in result and ours < share * result[BARE][0]:
         faults.append(f"{share:.0%} of bare wanted")
     if times and "uvloop" in result and ours < times * result["uvloop"][0]:
@@ -143,6 +224,8 @@ def markdown(report):
     yield "|---|" + "---:|" * (len(loops) + 3) + "---|"
     for row in report["rows"]:
         result = row["results"]
+        if row["style"].startswith("idle"):
+            continue
         cells = [f"{result[loop][0] / 1e3:.1f}" if loop in result else "-" for loop in loops]
         ours = result.get("rasyncio")
         share = f"{ours[0] / result[BARE][0]:.0%}" if ours and BARE in result else "-"
@@ -150,10 +233,18 @@ def markdown(report):
         used = ", ".join(f"{result[loop][1]:.2f}" if loop in result else "-" for loop in ("rasyncio", "uvloop"))
         title = f"{row['style']}, {row['connections']}, {row['size']:,}"
         yield f"| {title} | {' | '.join(cells)} | {share} | {times} | {used} | {row['faults'] or 'met'} |"
+    idle = [row for row in report["rows"] if row["style"].startswith("idle")]
+    if idle:
+        yield from ("", "Bytes of memory for a connection that nothing is sent on.", "")
+        yield "| style, connections | " + " | ".join(loops) + " | |"
+        yield "|---|" + "---:|" * len(loops) + "---|"
+    for row in idle:
+        cells = (f"{row['results'][loop][0]:,.0f}" if loop in row["results"] else "-" for loop in loops)
+        yield f"| {row['style']}, {row['connections']:,} | {' | '.join(cells)} | {row['faults'] or 'met'} |"
 
 
 def parse():
-    names = [name_of(row) for row in SHARES]
+    names = [name_of(row) for row in (*SHARES, *IDLE)]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog="rows: " + " ".join(names)
     )
@@ -173,8 +264,10 @@ def parse():
 
 def main():
     options = parse()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loops = [BARE, *[loop for loop in options.loops if version_of(loop)]]
-    rows = [row for row in SHARES if not options.rows or name_of(row) in options.rows]
+    rows = [row for row in (*SHARES, *IDLE) if not options.rows or name_of(row) in options.rows]
     results, failures = run_rows(examples(), rows, loops, options)
     report = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
