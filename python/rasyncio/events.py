@@ -54,6 +54,8 @@ class BaseDefaultEventLoopPolicy(_rasyncio._DefaultPolicy):
 
 
 if _sys.version_info >= (3, 14):
+    from ._rasyncio import _ThreadSafeHandle
+
     _AbstractEventLoopPolicy = AbstractEventLoopPolicy
     _BaseDefaultEventLoopPolicy = BaseDefaultEventLoopPolicy
     del AbstractEventLoopPolicy, BaseDefaultEventLoopPolicy

@@ -34,6 +34,7 @@ from ._rasyncio import (
     _enter_task,
     _GatheringFuture,
     _leave_task,
+    _log_on_exception,
     _register_eager_task,
     _register_task,
     _set_task_name,

@@ -20,7 +20,7 @@ use pyo3::types::{PyDict, PyFloat, PyInt};
 use slots::{Args, Own, Ref, Signature, Spec, arg, kw_opt};
 
 use super::BaseEventLoop;
-use crate::events::{Entry, Handle, Hook, LoopCore, TimerHandle};
+use crate::events::{Entry, Handle, Hook, LoopCore, ThreadSafeHandle, TimerHandle};
 use crate::face;
 use crate::futures::given;
 
@@ -118,27 +118,48 @@ fn call_soon_threadsafe(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> P
     if this.debug.get() {
         check_debug(this, callback, "call_soon_threadsafe", false)?;
     }
+    let handle = thread_safe_handle(this, callback, rest, given_context)?;
     let overridden = LoopCore::overrides(this.base(), Hook::WriteToSelf);
     let running = this.thread_id.get();
     if overridden || this.ready_deque.is_set() || running == 0 || running == slots::thread_ident(py) {
-        let handle = call_soon_unchecked(this, callback, rest, given_context)?;
+        let entry = Entry { object: handle.clone().into(), argument: None, kind: None };
+        LoopCore::push(this.base(), entry)?;
         if overridden || (running != 0 && running != slots::thread_ident(py)) {
             this.any().call_method0(intern!(py, "_write_to_self"))?;
         }
-        return Ok(handle.into_any().into());
+        return Ok(handle.into());
     }
-    let handle = Handle::create(py, callback.clone(), rest, this.any().clone(), context(py, given_context)?)?;
-    if this.debug.get() {
-        Handle::note_source(&handle)?;
-    }
-    match this.send(handle.any().clone().unbind()) {
+    match this.send(handle.clone().unbind()) {
         Ok(Wake::Needed) => {
             this.any().call_method0(intern!(py, "_write_to_self"))?;
         }
         Ok(Wake::NotNeeded) => {}
         Err(_) => return Err(PyRuntimeError::new_err("Event loop is closed")),
     }
-    Ok(handle.into_any().into())
+    Ok(handle.into())
+}
+
+/// A new handle that any thread may cancel: of a class of its own from 3.14 on.
+fn thread_safe_handle<'py>(
+    this: &Ref<'py, BaseEventLoop>,
+    callback: &Bound<'py, PyAny>,
+    args: &[Bound<'py, PyAny>],
+    given_context: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let (callback, event_loop, context) = (callback.clone(), this.any().clone(), context(py, given_context)?);
+    if slots::VERSION >= (3, 14) {
+        let handle = ThreadSafeHandle::create(py, callback, args, event_loop, context)?;
+        if this.debug.get() {
+            Handle::note_source(handle.base())?;
+        }
+        return Ok(handle.into_any());
+    }
+    let handle = Handle::create(py, callback, args, event_loop, context)?;
+    if this.debug.get() {
+        Handle::note_source(&handle)?;
+    }
+    Ok(handle.into_any())
 }
 
 /// A native timer: `call_at` without a Python call, for rooms; only for loops that do not override it.

@@ -22,6 +22,7 @@ use slots::{Class, Own, Ref, Slot, Spec, Visit, Visitor, class};
 
 use super::core::LoopCore;
 use super::handle::{Handle, TimerHandle};
+use super::thread_safe::ThreadSafeHandle;
 
 /// How a native entry is run and what it looks like to Python.
 pub struct Kind {
@@ -76,7 +77,10 @@ impl Entry {
                 Some(handle) => Handle::run(handle),
                 None => match Ref::<TimerHandle>::cast_exact(object) {
                     Some(handle) => Handle::run(handle.base()),
-                    None => object.call_method0(intern!(py, "_run")).map(drop),
+                    None => match Ref::<ThreadSafeHandle>::cast_exact(object) {
+                        Some(handle) => ThreadSafeHandle::run(handle),
+                        None => object.call_method0(intern!(py, "_run")).map(drop),
+                    },
                 },
             },
         }

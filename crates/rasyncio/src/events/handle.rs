@@ -67,7 +67,7 @@ fn debug_of(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 impl Handle {
     #[inline]
-    fn fresh<'py>(
+    pub(super) fn fresh<'py>(
         callback: Bound<'py, PyAny>,
         args: &[Bound<'py, PyAny>],
         event_loop: Bound<'py, PyAny>,
@@ -118,7 +118,7 @@ impl Handle {
         Ok(())
     }
 
-    fn init<'py>(this: &Ref<'py, Handle>, given: [Option<&Bound<'py, PyAny>>; 4]) -> PyResult<()> {
+    pub(super) fn init<'py>(this: &Ref<'py, Handle>, given: [Option<&Bound<'py, PyAny>>; 4]) -> PyResult<()> {
         let py = this.py();
         let [Some(callback), Some(args), Some(event_loop), context] = given else { return Ok(()) };
         this.cancelled.set(false);

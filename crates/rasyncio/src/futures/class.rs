@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -40,6 +40,11 @@ fn init(this: &Ref<'_, Future>, args: &Args<'_, '_>) -> PyResult<()> {
 impl Future {
     /// What `Future.__init__` does, also for a task.
     pub(crate) fn initialize<'py>(this: &Ref<'py, Future>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+        if slots::VERSION >= (3, 15) && (this.core.is_set() || this.foreign_loop.is_set()) {
+            let class = this.any().get_type();
+            let text = format!("{}.{} object is already initialized", class.module()?, class.qualname()?);
+            return Err(PyRuntimeError::new_err(text));
+        }
         let event_loop = given_loop(this.py(), event_loop)?;
         this.reset();
         Future::set_loop(this, &event_loop)

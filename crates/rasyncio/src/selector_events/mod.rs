@@ -300,6 +300,10 @@ impl Class for BaseSelectorEventLoop {
                 Ok(())
             },
         )
+        .get(c"_internal_fds", c"", |this| Ok(i32::from(this.waker.borrow().is_some())))
+        // The waker is an eventfd, and no pair of sockets.
+        .get(c"_ssock", c"", |_| Ok(None::<Own>))
+        .get(c"_csock", c"", |_| Ok(None::<Own>))
         .get_set(
             c"_transports",
             c"",

@@ -50,11 +50,8 @@ pub fn current<'py>(py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     }
 }
 
-/// Notes that the current task waits for `inner` until `outer` is done.
-pub fn add_current<'py>(
-    inner: &Bound<'py, PyAny>,
-    _outer: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+/// Notes that the current task waits for `inner`; answers the task.
+pub fn add_current<'py>(inner: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let task = current(inner.py())?;
     if let Some(task) = &task {
         add(inner, task)?;

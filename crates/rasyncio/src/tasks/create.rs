@@ -3,7 +3,7 @@
 //! Called by users and by rooms that take "a future or a coroutine"; calls the running loop, whose factory has the last word.
 //!
 //! `shield` is two futures tied together: the inner one's end goes to the outer, the outer's cancellation goes nowhere. The
-//! tie is a native waiter ([`Shielded`]) on each side.
+//! tie is a native callback on each side, [`Shielded`] and [`OuterTie`].
 
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -15,6 +15,8 @@ use crate::base_events::{create_future, create_task};
 use crate::events::{get_event_loop, get_running_loop};
 use crate::futures::{self, given};
 use crate::{base_futures, coroutines, face};
+
+use super::awaited_by;
 
 /// `obj` if it is a future; else a task for it on the given loop, or on the caller's.
 pub fn ensure_future<'py>(
@@ -106,8 +108,12 @@ pub fn set_task_name<'py>(task: &Bound<'py, PyAny>, name: &Bound<'py, PyAny>) ->
 }
 
 class! {
-    /// The tie between the two futures of a shield, on one side: `other` is the future at the other end.
-    pub struct Shielded { other: Slot, outer_side: std::cell::Cell<bool> }
+    /// The tie between the two futures of a shield, on the inner side: `outer` is the future at the other end.
+    pub struct Shielded {
+        outer: Slot,
+        /// The task that is noted as waiting for the inner future.
+        waiter: Slot,
+    }
 }
 
 impl Class for Shielded {
@@ -116,11 +122,28 @@ impl Class for Shielded {
 
     fn define(spec: &mut Spec<Self>) {
         spec.call(|this, args| {
-            let (Some(done), Some(other)) = (args.positional().first(), this.other.get(this.py())) else {
+            let (Some(inner), Some(outer)) = (args.positional().first(), this.outer.get(this.py())) else {
                 return Ok(());
             };
-            if this.outer_side.get() { outer_done(this) } else { inner_done(done, &other) }
+            if let Some(waiter) = this.waiter.take(this.py()) {
+                awaited_by::discard(inner, &waiter)?;
+            }
+            inner_done(inner, &outer)
         });
+    }
+}
+
+class! {
+    /// The outer side of a shield: what is needed to undo the inner side.
+    pub struct OuterTie { inner: Slot, callback: Slot }
+}
+
+impl Class for OuterTie {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._OuterTie";
+    const CALLABLE: bool = false;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.call(|this, _| outer_done(this));
     }
 }
 
@@ -132,24 +155,9 @@ fn is(future: &Bound<'_, PyAny>, method: &str) -> PyResult<bool> {
 fn inner_done<'py>(inner: &Bound<'py, PyAny>, outer: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = inner.py();
     if is(outer, "cancelled")? {
-        if is(inner, "cancelled")? {
-            return Ok(());
-        }
-        // Nobody is left to be told: 3.14 tells the loop, older versions only mark the exception as seen.
-        let exception = inner.call_method0(intern!(py, "exception"))?;
-        if slots::VERSION >= (3, 14) && !exception.is_none() {
-            let details = PyDict::new(py);
-            details.set_item(
-                intern!(py, "message"),
-                format!("{} exception in shielded future", inner.get_type().name()?),
-            )?;
-            details.set_item(intern!(py, "exception"), exception)?;
-            details.set_item(intern!(py, "future"), inner)?;
-            let stack = inner.getattr_opt(intern!(py, "_source_traceback"))?;
-            if let Some(stack) = stack.filter(|s| !s.is_none()) {
-                details.set_item(intern!(py, "source_traceback"), stack)?;
-            }
-            futures::loop_of(inner)?.call_method1(intern!(py, "call_exception_handler"), (details,))?;
+        // Nobody is left to be told. Before 3.14 the exception is marked as seen.
+        if slots::VERSION < (3, 14) && !is(inner, "cancelled")? {
+            inner.call_method0(intern!(py, "exception"))?;
         }
         return Ok(());
     }
@@ -165,31 +173,47 @@ fn inner_done<'py>(inner: &Bound<'py, PyAny>, outer: &Bound<'py, PyAny>) -> PyRe
     Ok(())
 }
 
-/// The outer future ended first: the inner need not tell it.
-fn outer_done(this: &Ref<'_, Shielded>) -> PyResult<()> {
+/// The outer future ended first: the inner need not tell it. From 3.14 on an exception is told to the loop instead, once
+/// for all shields of the same future.
+fn outer_done(this: &Ref<'_, OuterTie>) -> PyResult<()> {
     let py = this.py();
-    let Some(tie) = this.other.take(py) else { return Ok(()) };
-    let Some(inner_tie) = Ref::<InnerTie>::cast(&tie) else { return Ok(()) };
-    let (Some(inner), Some(callback)) = (inner_tie.inner.take(py), inner_tie.callback.take(py)) else { return Ok(()) };
+    let (Some(inner), Some(callback)) = (this.inner.take(py), this.callback.take(py)) else { return Ok(()) };
     if is(&inner, "done")? {
         return Ok(());
     }
-    // 3.14 keeps the tie, so that the inner's exception is reported.
+    inner.call_method1(intern!(py, "remove_done_callback"), (&callback,))?;
     if slots::VERSION < (3, 14) {
-        inner.call_method1(intern!(py, "remove_done_callback"), (callback,))?;
+        return Ok(());
     }
-    Ok(())
+    let log = face(py, "tasks")?.getattr(intern!(py, "_log_on_exception"))?;
+    inner.call_method1(intern!(py, "remove_done_callback"), (&log,))?;
+    inner.call_method1(intern!(py, "add_done_callback"), (log,))?;
+    match Ref::<Shielded>::cast(&callback).and_then(|shielded| shielded.waiter.take(py)) {
+        Some(waiter) => awaited_by::discard(&inner, &waiter),
+        None => Ok(()),
+    }
 }
 
-class! {
-    /// What the outer side of a shield needs to undo the inner side.
-    pub struct InnerTie { inner: Slot, callback: Slot }
-}
-
-impl Class for InnerTie {
-    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._InnerTie";
-    const CALLABLE: bool = false;
-    fn define(_: &mut Spec<Self>) {}
+/// Tells the loop of the exception of a future whose shields have all been cancelled.
+fn log_on_exception(future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = future.py();
+    if is(future, "cancelled")? {
+        return Ok(());
+    }
+    let exception = future.call_method0(intern!(py, "exception"))?;
+    if exception.is_none() {
+        return Ok(());
+    }
+    let details = PyDict::new(py);
+    let text = format!("{} exception in shielded future", exception.get_type().name()?);
+    details.set_item(intern!(py, "message"), text)?;
+    details.set_item(intern!(py, "exception"), exception)?;
+    details.set_item(intern!(py, "future"), future)?;
+    let stack = future.getattr_opt(intern!(py, "_source_traceback"))?;
+    if let Some(stack) = stack.filter(|s| !s.is_none()) {
+        details.set_item(intern!(py, "source_traceback"), stack)?;
+    }
+    futures::loop_of(future)?.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
 }
 
 fn shield<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -200,12 +224,11 @@ fn shield<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
     let event_loop = futures::loop_of(&inner)?;
     let outer = create_future(&event_loop)?;
-    super::awaited_by::add_current(&inner, Some(&outer))?;
-    let inner_side = Ref::create(py, Shielded { other: Slot::of(outer.clone()), ..Shielded::default() })?.into_any();
-    let tie = InnerTie { inner: Slot::of(inner.clone()), callback: Slot::of(inner_side.clone()) };
-    let tie = Ref::create(py, tie)?.into_any();
-    let outer_side = Shielded { other: Slot::of(tie), outer_side: std::cell::Cell::new(true) };
-    let outer_side = Ref::create(py, outer_side)?.into_any();
+    let waiter = awaited_by::add_current(&inner)?;
+    let shielded = Shielded { outer: Slot::of(outer.clone()), waiter: waiter.map(Slot::of).unwrap_or_default() };
+    let inner_side = Ref::create(py, shielded)?.into_any();
+    let tie = OuterTie { inner: Slot::of(inner.clone()), callback: Slot::of(inner_side.clone()) };
+    let outer_side = Ref::create(py, tie)?.into_any();
     inner.call_method1(intern!(py, "add_done_callback"), (inner_side,))?;
     outer.call_method1(intern!(py, "add_done_callback"), (outer_side,))?;
     Ok(outer)
@@ -323,6 +346,11 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     })?;
     let shield_doc = c"shield(arg)\n--\n\nA future with the result of arg, whose cancellation does not reach arg.\n\
         Keep a reference to a task that you shield: the loop has only a weak one.";
+    let log_doc = c"_log_on_exception(fut)\n--\n\nTell the loop of the exception of a shielded future.";
+    add_function(module, c"_log_on_exception", log_doc, |_, args| {
+        const SIGNATURE: Signature<1> = Signature::function("_log_on_exception", [arg("fut")]);
+        args.parse(&SIGNATURE)?[0].map_or(Ok(()), log_on_exception)
+    })?;
     add_function(module, c"shield", shield_doc, |_, args| {
         const SIGNATURE: Signature<1> = Signature::function("shield", [arg("arg")]);
         match args.parse(&SIGNATURE)? {

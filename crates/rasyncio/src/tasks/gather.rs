@@ -103,8 +103,14 @@ fn child_done<'py>(outer: &Ref<'py, GatheringFuture>, child: &Bound<'py, PyAny>)
     }
     if !outer.return_exceptions.get() {
         match end_of(child)? {
-            End::Cancelled => return Future::set_exception(outer.base(), &cancelled_error(child)?),
-            End::Exception(exception) => return Future::set_exception(outer.base(), &exception),
+            End::Cancelled => {
+                leave(outer)?;
+                return Future::set_exception(outer.base(), &cancelled_error(child)?);
+            }
+            End::Exception(exception) => {
+                leave(outer)?;
+                return Future::set_exception(outer.base(), &exception);
+            }
             End::Result(_) => {}
         }
     }
@@ -128,6 +134,14 @@ fn child_done<'py>(outer: &Ref<'py, GatheringFuture>, child: &Bound<'py, PyAny>)
         return Future::set_exception(outer.base(), &cancelled_error(last)?);
     }
     Future::set_result(outer.base(), PyList::new(py, results)?.into_any())
+}
+
+/// The task waits for none of the children any more; those that are not done go on.
+fn leave(outer: &Ref<'_, GatheringFuture>) -> PyResult<()> {
+    let py = outer.py();
+    let Some(waiter) = outer.waiter.take(py) else { return Ok(()) };
+    let children: Vec<Bound<'_, PyAny>> = outer.children.borrow().iter().map(|c| c.bind(py).clone()).collect();
+    children.iter().try_for_each(|child| awaited_by::discard(child, &waiter))
 }
 
 fn watch<'py>(outer: &Ref<'py, GatheringFuture>, child: &Bound<'py, PyAny>) -> PyResult<()> {

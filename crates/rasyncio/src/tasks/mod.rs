@@ -90,6 +90,11 @@ impl Task {
             return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coroutine.repr()?)));
         }
         this.context.set(match options.context {
+            Some(context) if slots::VERSION >= (3, 15) && !slots::is_context(context) => {
+                this.log_destroy_pending.set(false);
+                let text = format!("a contextvars.Context was expected, got {}", context.get_type().name()?);
+                return Err(PyTypeError::new_err(text));
+            }
             Some(context) => context.clone(),
             None => slots::copy_current(py)?,
         });

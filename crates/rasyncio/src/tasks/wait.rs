@@ -139,7 +139,11 @@ impl Countdown {
         if let Some(timer) = this.timer.take(py) {
             timer.call_method0(intern!(py, "cancel"))?;
         }
+        let task = this.task.take(py);
         for future in Countdown::futures(this) {
+            if let Some(task) = &task {
+                awaited_by::discard(&future, task)?;
+            }
             match plain(&future) {
                 Some(native) => {
                     Future::remove_waiter(native, this.any(), &COUNTED);
