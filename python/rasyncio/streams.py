@@ -113,6 +113,11 @@ async def readuntil(self, separator=b"\n"):
 
 
 @shell(StreamReader)
+async def _wait_for_data(self, func_name):
+    await self._wait_for_news(func_name)
+
+
+@shell(StreamReader)
 async def __anext__(self):
     return self._next_line(await self.readline())
 

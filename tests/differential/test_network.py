@@ -86,16 +86,16 @@ def programs(draw):
 
 
 class Child:
-    """A process that runs programs on one of the implementations."""
+    """A process that runs programs on one of the implementations; arguments are those of the script `child`."""
 
-    def __init__(self, launcher):
-        self.launcher, self.process = launcher, None
+    def __init__(self, launcher, child=CHILD, *arguments):
+        self.command, self.process = [sys.executable, *launcher, str(child), *map(str, arguments)], None
 
     def start(self):
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         variables |= {"PYTHONHASHSEED": "0"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([sys.executable, *self.launcher, str(CHILD)], env=variables, **pipes)
+        self.process = subprocess.Popen(self.command, env=variables, **pipes)
 
     def stop(self):
         if self.process is not None:

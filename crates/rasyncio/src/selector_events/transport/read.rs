@@ -76,7 +76,8 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
         return Ok(Err(io::ErrorKind::WouldBlock.into()));
     };
-    let last = this.last_read.get();
+    // What is encrypted is copied once more in any case, and all that there is should be decrypted in one breath.
+    let last = if this.style.get() == Style::Tls { 0 } else { this.last_read.get() };
     let room = if last >= LARGE { (last + last / 16 + 4096).min(MOST_BYTES) } else { MOST_BYTES };
     let received = if last >= LARGE {
         slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?

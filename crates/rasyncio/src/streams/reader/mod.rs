@@ -30,7 +30,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PySlice};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
 
-use self::reading::{Goal, begin, begin_until, simple};
+use self::reading::{Goal, begin, begin_until, simple, wait_for_news};
 use super::DEFAULT_LIMIT;
 use crate::events::{LoopCore, get_event_loop};
 use crate::futures::given;
@@ -411,6 +411,11 @@ impl Class for StreamReader {
                     None => Err(PyValueError::new_err("readexactly size can not be less than zero")),
                     Some(count) => begin(this, simple(Goal::Exactly, count)),
                 },
+            )
+            .method1(
+                c"_wait_for_news",
+                c"_wait_for_news($self, func_name, /)\n--\n\nThe body of _wait_for_data().",
+                wait_for_news,
             )
             .method0(c"_readline", c"_readline($self, /)\n--\n\nreadline(): the bytes, or the wait for them.", |this| {
                 begin(this, simple(Goal::Line, 0))

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyTuple};
@@ -36,6 +36,8 @@ pub(super) enum Goal {
     Exactly,
     Line,
     Until,
+    /// Nothing is taken: to know that there is something, or the end.
+    News,
 }
 
 impl Goal {
@@ -44,6 +46,7 @@ impl Goal {
             Goal::Some | Goal::All => "read",
             Goal::Exactly => "readexactly",
             Goal::Line | Goal::Until => "readuntil",
+            Goal::News => "_wait_for_data",
         }
     }
 }
@@ -253,6 +256,7 @@ fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Op
         }
         Goal::Line => try_line(this, reading),
         Goal::Until => try_until(this, reading),
+        Goal::News => Ok(Some(py.None().into_bound(py))),
     }
 }
 
@@ -314,6 +318,21 @@ pub(super) fn begin<'py>(this: &Ref<'py, StreamReader>, reading: Reading) -> PyR
             Wait::create(&waiter, this.any().clone(), Some(reading), woken)
         }
     }
+}
+
+/// `_wait_for_data`: the wait for whatever comes next, for code that goes by asyncio's insides.
+pub(super) fn wait_for_news<'py>(this: &Ref<'py, StreamReader>, caller: &Bound<'py, PyAny>) -> PyResult<Own> {
+    if this.waiter.is_set() {
+        let text = "called while another coroutine is already waiting for incoming data";
+        return Err(PyRuntimeError::new_err(format!("{}() {text}", caller.str()?)));
+    }
+    if this.eof.get() {
+        return Err(PyAssertionError::new_err("_wait_for_data after EOF"));
+    }
+    let reading = simple(Goal::News, 0);
+    let waiter = next_waiter(this, &reading)?;
+    let reading = Ref::create(this.py(), reading)?.into_any();
+    Wait::create(&waiter, this.any().clone(), Some(reading), woken)
 }
 
 pub(super) fn simple(goal: Goal, count: usize) -> Reading {
