@@ -1,6 +1,7 @@
 """An echo server in one of the styles in which people write servers; network.py starts it in a process of its own.
 
     python echo_server.py asyncio protocols 1024          (for rasyncio: python -m rasyncio echo_server.py rasyncio ...)
+    python echo_server.py asyncio tls-read 1024 CERTIFICATE
 
 It prints the address that it serves (a port, or a path), and serves until its standard input ends.
 """
@@ -84,12 +85,24 @@ def readers(size):
     }
 
 
-PROTOCOLS = {"protocols": Echo, "connect": Echo, "idle": Echo, "buffered": BufferedEcho}
+PROTOCOLS = {"protocols": Echo, "shake": Echo, "resume": Echo, "connect": Echo, "idle": Echo, "buffered": BufferedEcho}
 READERS = {"connect-streams": "read", "idle-streams": "read"}
 
 
-async def serve(loop, style, size):
+def tls(style, certificate):
+    """The style without its "tls-", and the context, None without TLS."""
+    if not style.startswith("tls-"):
+        return style, None
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return style.removeprefix("tls-"), context
+
+
+async def serve(loop, style, size, certificate=None):
     """Answers what must live on while it is served, and the address."""
+    style, context = tls(style, certificate)
     if style == "unix":
         path = str(Path(tempfile.mkdtemp()) / "socket")
         return await loop.create_unix_server(Echo, path), path
@@ -101,16 +114,16 @@ async def serve(loop, style, size):
     if style == "sockets":
         serving = loop.create_task(accept_sockets(loop, listener))
     elif style in PROTOCOLS:
-        serving = await loop.create_server(PROTOCOLS[style], sock=listener, backlog=1024)
+        serving = await loop.create_server(PROTOCOLS[style], sock=listener, backlog=1024, ssl=context)
     else:
         serve = streams(readers(size)[READERS.get(style, style)])
-        serving = await asyncio.start_server(serve, sock=listener, limit=1 << 20, backlog=1024)
+        serving = await asyncio.start_server(serve, sock=listener, limit=1 << 20, backlog=1024, ssl=context)
     return serving, listener.getsockname()[1]
 
 
-async def main(style, size):
+async def main(style, size, certificate=None):
     loop = asyncio.get_running_loop()
-    serving, address = await serve(loop, style, size)
+    serving, address = await serve(loop, style, size, certificate)
     print(address, flush=True)
     done = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), lambda: done.done() or done.set_result(None))
@@ -133,7 +146,7 @@ if __name__ == "__main__":
         raise SystemExit("rasyncio is not in asyncio's place")
     # The process is ended with its connections open; what that would have it say interests nobody.
     try:
-        run(implementation, main(style, size))
+        run(implementation, main(style, size, *sys.argv[4:]))
     finally:
         sys.stdout.flush()
         importlib.import_module("os")._exit(0)

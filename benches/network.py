@@ -7,7 +7,10 @@
 
 A row is a style of server, a number of connections, and the size of a message in bytes; each connection has one message on
 its way, and on the connect rows none has a second one: what is measured is setting a connection up and taking it down.  The idle
-rows say how much memory a connection takes that nothing is sent on.  The bare server is epoll and system calls and nothing else (crates/engine/examples/bare_echo.rs); it is the limit.
+rows say how much memory a connection takes that nothing is sent on.  The bare server is epoll and system calls and nothing
+else (crates/engine/examples/bare_echo.rs); it is the limit.  Under TLS (1.3, a P-256 certificate) it is epoll and OpenSSL, and
+the client is in C too (tls_echo.c); shake and resume are handshakes there, one after the other.  These rows need a C compiler
+and the headers of OpenSSL.
 The rounds are interleaved; a figure is the median of its rounds.  The server's processor time for a message is given too: the
 client takes its share of the machine, and where both have a core of their own it is the truer measure.
 """
@@ -48,8 +51,22 @@ SHARES = {
     ("unix", 64, 1024): None,
     ("connect", 64, 64): None,
     ("connect-streams", 64, 64): None,
+    ("tls-protocols", 64, 1024): None,
+    ("tls-read", 64, 1024): None,
+    ("tls-protocols", 64, 102_400): 0.90,
+    ("tls-read", 64, 102_400): 0.90,
+    ("tls-protocols", 1, 1024): None,
+    ("tls-read", 1, 1024): None,
+    ("tls-protocols", 1, 102_400): 0.90,
+    ("tls-read", 1, 102_400): 0.90,
+    ("tls-shake", 1, 1): 0.90,
+    ("tls-resume", 1, 1): 0.90,
 }
 TIMES = {
+    ("tls-protocols", 64, 1024): 1.3,
+    ("tls-protocols", 1, 1024): 1.3,
+    ("tls-read", 64, 1024): 1.8,
+    ("tls-read", 1, 1024): 1.8,
     ("readline", 64, 1024): 1.7,
     ("datagrams", 64, 1024): 1.15,
     ("unix", 64, 1024): 1.15,
@@ -73,13 +90,30 @@ def name_of(row):
     return "-".join(map(str, row))
 
 
-def examples():
-    """The bare server and the client, compiled."""
+def examples(rows):
+    """The bare servers and the clients that the rows need, compiled; and a certificate."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     subprocess.run(
         ["cargo", "build", "--quiet", "--locked", "--release", "-p", "rasyncio-engine", "--examples"], cwd=ROOT, check=True
     )
-    return {name: target / "release" / "examples" / name for name in ("bare_echo", "echo_client")}
+    folder = target / "release" / "examples"
+    programs = {name: folder / name for name in ("bare_echo", "echo_client")}
+    if any(style.startswith("tls") for style, *_ in rows):
+        programs |= {name: folder / name for name in ("tls_echo", "tls_echo.pem")}
+        command = [os.environ.get("CC", "cc"), "-O2", "-o", programs["tls_echo"], FOLDER / "tls_echo.c", "-lssl", "-lcrypto"]
+        subprocess.run(command, check=True)
+        subprocess.run([programs["tls_echo"], "certificate", programs["tls_echo.pem"]], check=True)
+    return programs
+
+
+def client_of(programs, row, address):
+    """The command of the client, but for how long."""
+    style, connections, size = row
+    if style in ("tls-shake", "tls-resume"):
+        return [programs["tls_echo"], "shake", address, "full" if style == "tls-shake" else "resumed"]
+    if style.startswith("tls"):
+        return [programs["tls_echo"], "drive", address, str(connections), str(size)]
+    return [programs["echo_client"], KINDS.get(style, "tcp"), address, str(connections), str(size)]
 
 
 def processor_seconds(process):
@@ -94,13 +128,17 @@ def resident_bytes(process):
 def start(programs, row, loop):
     """The server and its address; an empty one if it did not start."""
     style, _, size = row
-    if loop == BARE:
+    is_tls = style.startswith("tls")
+    if loop == BARE and is_tls:
+        command = [programs["tls_echo"], "serve", programs["tls_echo.pem"]]
+    elif loop == BARE:
         kind = KINDS.get(style, "tcp")
         path = [str(Path(tempfile.mkdtemp()) / "socket")] if kind == "unix" else []
         command = [programs["bare_echo"], kind if kind in ("udp", "unix") else "tcp", *path]
     else:
         launcher = ["-m", "rasyncio"] if loop == "rasyncio" else []
         command = [sys.executable, *launcher, FOLDER / "echo_server.py", loop, style, str(size)]
+        command += [programs["tls_echo.pem"]] if is_tls else []
     server = subprocess.Popen(
         command, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -148,12 +186,11 @@ def memory(programs, row, loop):
 
 def measure(programs, row, loop, seconds):
     """(messages a second, microseconds of the server's processor for a message), or None and why."""
-    style, connections, size = row
     server, address = start(programs, row, loop)
     try:
         if not address:
             return None, why_not(server)
-        client = [programs["echo_client"], KINDS.get(style, "tcp"), address, str(connections), str(size)]
+        client = client_of(programs, row, address)
         limit = 10 * seconds + 10
         subprocess.run([*client, str(seconds / 5)], capture_output=True, text=True, timeout=limit)
         before = processor_seconds(server)
@@ -177,9 +214,7 @@ def run_rows(programs, rows, loops, options):
             for loop in loops:
                 if (row, loop) in failures:
                     continue
-                sample, why = (
-                    memory(programs, row, loop) if row in IDLE else measure(programs, row, loop, options.seconds)
-                )
+                sample, why = memory(programs, row, loop) if row in IDLE else measure(programs, row, loop, options.seconds)
                 if sample is None:
                     failures[row, loop] = why
                 else:
@@ -268,7 +303,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loops = [BARE, *[loop for loop in options.loops if version_of(loop)]]
     rows = [row for row in (*SHARES, *IDLE) if not options.rows or name_of(row) in options.rows]
-    results, failures = run_rows(examples(), rows, loops, options)
+    results, failures = run_rows(examples(rows), rows, loops, options)
     report = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "versions": {loop: version_of(loop) for loop in loops if loop != BARE},
