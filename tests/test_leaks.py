@@ -1,14 +1,19 @@
 """Every primitive, used many times, leaves nothing: objects, descriptors, references to shared objects."""
 
+import contextlib
 import gc
 import os
+import socket
+import ssl
 import sys
 import threading
 import warnings
 import weakref
 
+import certificates
 import pytest
 import rasyncio as asyncio
+from tls_peers import connect, served
 
 ROUNDS = 10_000
 
@@ -202,3 +207,45 @@ def test_a_loop_that_was_called_from_a_thread_and_never_ran_is_collected():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
     assert gone() is None
+
+
+async def tls_connections(count):
+    """Connections under TLS that end in all ways: closed, aborted, refused by the client, garbage."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    trusting, suspicious = certificates.client(), ssl.create_default_context()
+    async with served() as (port, made):
+        for number in range(count):
+            if number % 4 == 3:
+                with contextlib.suppress(ssl.SSLCertVerificationError):
+                    await connect(port, context=suspicious)
+            elif number % 4 == 2:
+                with socket.create_connection(("127.0.0.1", port)) as stranger:
+                    stranger.setblocking(False)
+                    await loop.sock_sendall(stranger, b"GET / HTTP/1.0\r\n\r\n")
+                    with contextlib.suppress(ConnectionError):
+                        await loop.sock_recv(stranger, 100)
+            else:
+                transport, protocol = await connect(port, context=trusting)
+                transport.write(b"x" * 10_000)
+                await protocol.until(lambda p: len(p.data) == 10_000)
+                transport.close() if number % 2 else transport.abort()
+                await protocol.lost
+            made.clear()
+
+
+def test_a_thousand_tls_connections_leave_nothing():
+    def left():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return len(gc.get_objects()), len(os.listdir("/proc/self/fd")), resident
+
+    asyncio.run(tls_connections(300))
+    before = left()
+    asyncio.run(tls_connections(1000))
+    after = left()
+    assert after[0] - before[0] < 100
+    assert after[1] == before[1]
+    # A connection has some 60 KiB while it lives.
+    assert after[2] - before[2] < 4 << 20
