@@ -9,7 +9,9 @@ read, what was written and what tasks ended with apart from each other, and adja
 import asyncio
 import gc
 import json
+import logging
 import os
+import selectors
 import socket
 import sys
 import warnings
@@ -22,6 +24,8 @@ PATTERN = bytes(10 if index % LINE == LINE - 1 else index % 251 or 1 for index i
 # gh-156512 (3.14.8): after close() had to send what was buffered, asyncio forgets that the connection is lost.
 FORGETFUL = sys.version_info < (3, 14)
 AFTER_THE_END = ("write", "writelines", "abort", "close", "set_protocol", "limits")
+# asyncio's transport of a connected socket has no loop by then to tell of what it raises.
+DATAGRAMS_AFTER_THE_END = ("sendto", "sendto_often")
 ERRORS = {"ValueError": ValueError, "OSError": OSError, "ConnectionResetError": ConnectionResetError}
 
 
@@ -60,7 +64,7 @@ class End:
 
     def __init__(self, trace, name, keep_open, limit):
         self.trace, self.name, self.keep_open, self.limit = trace, name, keep_open, limit
-        self.transport = self.sock = self.reader = self.writer = None
+        self.transport = self.sock = self.reader = self.writer = self.server = None
         self.sent = self.received = self.checksum = 0
         self.plans, self.tasks, self.lost = {}, [], False
 
@@ -91,7 +95,7 @@ class End:
         if operation == "raise":
             self.note("operations", "raise")
             raise ERRORS[argument]("as planned")
-        if FORGETFUL and self.lost and operation in AFTER_THE_END:
+        if self.lost and (operation in DATAGRAMS_AFTER_THE_END or FORGETFUL and operation in AFTER_THE_END):
             return
         try:
             result = OPERATIONS[operation](self, argument)
@@ -174,6 +178,22 @@ class Buffered(asyncio.BufferedProtocol):
     pause_writing, resume_writing = Plain.pause_writing, Plain.resume_writing
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, end):
+        self.end = end
+
+    def datagram_received(self, data, address):
+        self.end.note("read", "datagram", len(data), zlib.crc32(data), isinstance(address, str))
+        self.end.react("data")
+
+    def error_received(self, error):
+        self.end.note("write", "error", told(error))
+        self.end.react("error")
+
+    connection_made, connection_lost = Plain.connection_made, Plain.connection_lost
+    pause_writing, resume_writing = Plain.pause_writing, Plain.resume_writing
+
+
 PROTOCOLS = {"plain": Plain, "buffered": Buffered}
 
 
@@ -213,6 +233,31 @@ def close_socket(end, _):
     end.sock.close()
 
 
+async def received_into(end, count):
+    buffer = bytearray(count)
+    received = await asyncio.get_running_loop().sock_recv_into(end.sock, buffer)
+    return bytes(buffer[:received])
+
+
+def read_until(end, separators):
+    """One separator, or several where the running version takes them."""
+    wanted = [separator.encode() for separator in separators]
+    several = len(wanted) > 1 and sys.version_info >= (3, 13)
+    end.begin("readuntil", end.reader.readuntil(tuple(wanted) if several else wanted[0]))
+
+
+def serving(name):
+    def call(end, _):
+        if end.server is None or not hasattr(end.server, name) or (name.endswith("clients") and sys.version_info < (3, 13)):
+            return "no server"
+        result = getattr(end.server, name)()
+        if name == "wait_closed":
+            end.begin(name, result)
+        return None
+
+    return call
+
+
 def reading(name):
     return lambda end, count: end.begin(name, getattr(end.reader, name)(*([] if count is None else [count])))
 
@@ -231,6 +276,14 @@ OPERATIONS = {
     "read": reading("read"),
     "readexactly": reading("readexactly"),
     "readline": lambda end, _: end.begin("readline", end.reader.readline()),
+    "readuntil": read_until,
+    "sendto": lambda end, count: end.transport.sendto(end.bytes_to_send(count)),
+    "sendto_often": lambda end, count: [end.transport.sendto(end.bytes_to_send(100)) for _ in range(count)] and None,
+    "close_server": serving("close"),
+    "close_clients": serving("close_clients"),
+    "abort_clients": serving("abort_clients"),
+    "server_closed": serving("wait_closed"),
+    "recv_into": lambda end, count: end.begin("recv_into", received_into(end, count)),
     "drain": lambda end, _: end.begin("drain", end.writer.drain()),
     "wait_closed": lambda end, _: end.begin("wait_closed", end.writer.wait_closed()),
     "at_eof": lambda end, _: end.reader.at_eof(),
@@ -256,7 +309,22 @@ async def put_on(end, sock, kind):
         end.made(transport)
 
 
-async def connect_tcp(ends, kinds):
+async def put_datagrams_on(ends, over):
+    """Two sockets of datagrams, each connected to the other."""
+    family, name = (socket.AF_INET, ("127.0.0.1", 0)) if over == "udp" else (socket.AF_UNIX, "")
+    sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in ends]
+    for sock in sockets:
+        sock.bind(name)
+    for sock, other in (sockets, sockets[::-1]):
+        sock.connect(other.getsockname())
+    for end, sock in zip(ends, sockets, strict=True):
+        sock.setblocking(False)
+        end.transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda end=end: Datagrams(end), sock=sock
+        )
+
+
+async def connect_by_server(ends, kinds, over, keeps_serving):
     loop = asyncio.get_running_loop()
     accepted = loop.create_future()
 
@@ -265,8 +333,15 @@ async def connect_tcp(ends, kinds):
         loop.call_soon(accepted.set_result, None)
         return streams(end) if kind == "streams" else PROTOCOLS[kind](end)
 
-    server = await loop.create_server(factory, "127.0.0.1", 0)
-    near = socket.create_connection(server.sockets[0].getsockname())
+    if over == "tcp":
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        near = socket.create_connection(server.sockets[0].getsockname())
+    else:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind("")  # a name of the kernel's choice
+        server = await loop.create_unix_server(factory, sock=listener)
+        near = socket.socket(socket.AF_UNIX)
+        near.connect(listener.getsockname())
     await put_on(ends[0], near, kinds[0])
     await accepted
     await asyncio.sleep(0)
@@ -274,7 +349,10 @@ async def connect_tcp(ends, kinds):
         while (transport := getattr(ends[1].reader, "_transport", None)) is None:
             await asyncio.sleep(0)
         ends[1].made(transport)
-    server.close()
+    if keeps_serving:
+        ends[1].server = server
+    else:
+        server.close()
 
 
 async def connect_and_cancel(trace, turns):
@@ -319,8 +397,10 @@ async def run(program, trace):
         both = zip("ab", connection["keep_open"], strict=True)
         pair = [End(trace, f"{number}{side}", keep, connection["limit"]) for side, keep in both]
         everyone += pair
-        if connection["over"] == "tcp":
-            await connect_tcp(pair, connection["kinds"])
+        if connection["kinds"][0] == "datagrams":
+            await put_datagrams_on(pair, connection["over"])
+        elif connection["over"] != "pair":
+            await connect_by_server(pair, connection["kinds"], connection["over"], connection["serves"])
         else:
             near, far = socket.socketpair()
             await put_on(pair[0], near, connection["kinds"][0])
@@ -344,12 +424,14 @@ async def run(program, trace):
         cancel(end, None)
         if end.sock is not None:
             end.sock.close()
+        if end.server is not None:
+            end.server.close()
         if end.transport is not None and not end.lost:
             end.transport.abort()
     await trace.settle()
     await asyncio.gather(*(task for end in everyone for task in end.tasks), return_exceptions=True)
     for end in everyone:
-        end.transport = end.reader = end.writer = None
+        end.transport = end.reader = end.writer = end.server = None
 
 
 def descriptors():
@@ -358,11 +440,15 @@ def descriptors():
 
 def main():
     warnings.simplefilter("ignore")
+    logging.getLogger("asyncio").disabled = True
     for line in sys.stdin:
         trace, before = Trace(), descriptors()
         sys.unraisablehook = lambda info, trace=trace: trace.note("unraisable", told(info.exc_value))
         try:
-            asyncio.run(run(json.loads(line), trace))
+            program = json.loads(line)
+            factory = (lambda: asyncio.SelectorEventLoop(selectors.EpollSelector())) if program["selector"] else None
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(run(program, trace))
         except Exception as error:
             trace.note("program", told(error))
         gc.collect()

@@ -47,13 +47,33 @@ STREAM_STEPS = st.one_of(
     # read() answers what one read of the kernel brought, which may be more in asyncio: 256 KiB, and 64 KiB here.
     st.tuples(st.just("read"), COUNTS.filter(lambda count: count <= 20_000)),
     st.tuples(st.just("readexactly"), COUNTS),
+    st.tuples(st.just("readuntil"), st.sampled_from([["\n"], ["56"], ["\n", "0"], ["not there"]])),
     st.tuples(st.sampled_from(["readline", "drain", "wait_closed", "cancel", "at_eof"]), st.none()),
 )
 RAW_STEPS = st.one_of(
-    st.tuples(st.sampled_from(["recv", "sendall"]), COUNTS.filter(bool)),
+    st.tuples(st.sampled_from(["recv", "recv_into", "sendall"]), COUNTS.filter(bool)),
     st.tuples(st.sampled_from(["cancel", "shutdown", "close_socket"]), st.none()),
 )
-STEPS = {"plain": PROTOCOL_STEPS, "buffered": PROTOCOL_STEPS, "streams": STREAM_STEPS, "raw": RAW_STEPS}
+DATAGRAM = st.one_of(
+    st.tuples(st.just("sendto"), st.sampled_from([0, 1, 1000, 60_000])),
+    st.tuples(st.just("limits"), st.sampled_from([0, 1, 1000, 200_000])),
+    st.tuples(st.sampled_from(["pause_reading", "resume_reading", "close", "abort"]), st.none()),
+)
+DATAGRAM_EVENTS = st.sampled_from(["data", "error", "pause", "resume", "lost"])
+DATAGRAM_STEPS = st.one_of(
+    *[DATAGRAM] * 3,
+    st.builds(lambda event, action: ("plan", [event, *action]), DATAGRAM_EVENTS, st.one_of(DATAGRAM, DATAGRAM, RAISES)),
+    # More than wait at the other end without its reading.
+    st.tuples(st.just("sendto_often"), st.integers(2, 40)),
+)
+SERVER_STEPS = st.tuples(st.sampled_from(["close_server", "close_clients", "abort_clients", "server_closed"]), st.none())
+STEPS = {
+    "plain": PROTOCOL_STEPS,
+    "buffered": PROTOCOL_STEPS,
+    "streams": STREAM_STEPS,
+    "raw": RAW_STEPS,
+    "datagrams": DATAGRAM_STEPS,
+}
 
 
 def most_written(operation, argument):
@@ -68,21 +88,29 @@ def most_written(operation, argument):
 def programs(draw):
     connections, steps = [], []
     for _ in range(draw(st.integers(1, 2))):
-        over = draw(st.sampled_from(["pair", "tcp"]))
+        over = draw(st.sampled_from(["pair", "tcp", "unix", "udp"]))
         kinds = [draw(st.sampled_from(["plain", "plain", "buffered", "streams", "raw"])) for _ in range(2)]
-        if over == "tcp" and kinds[1] == "raw":
+        if over == "udp" or (over == "unix" and draw(st.booleans())):
+            kinds = ["datagrams"] * 2
+        elif over != "pair" and kinds[1] == "raw":
             kinds[1] = "plain"
         keep_open = draw(st.lists(st.booleans(), min_size=2, max_size=2))
         limit = draw(st.sampled_from([SMALL_LIMIT, LARGE_LIMIT])) if "streams" in kinds else LARGE_LIMIT
-        connections.append({"over": over, "kinds": kinds, "keep_open": keep_open, "limit": limit})
+        serves = over != "pair" and draw(st.booleans())
+        connections.append({"over": over, "kinds": kinds, "keep_open": keep_open, "limit": limit, "serves": serves})
     places = [(number, side) for number in range(len(connections)) for side in (0, 1)]
-    one = st.sampled_from(places).flatmap(
-        lambda place: STEPS[connections[place[0]]["kinds"][place[1]]].map(lambda step: [*place, *step])
-    )
+
+    def steps_of(place):
+        connection = connections[place[0]]
+        own = STEPS[connection["kinds"][place[1]]]
+        served = connection["serves"] and place[1] == 1 and connection["kinds"][1] != "datagrams"
+        return (st.one_of(own, own, own, SERVER_STEPS) if served else own).map(lambda step: [*place, *step])
+
+    one = st.sampled_from(places).flatmap(steps_of)
     one = one.filter(lambda step: connections[step[0]]["limit"] == LARGE_LIMIT or most_written(*step[2:]) <= SMALL)
     connects = st.integers(0, 5).map(lambda turns: ["connect", turns])
     steps = draw(st.lists(st.one_of(*[one] * 9, connects), min_size=1, max_size=12))
-    return {"connections": connections, "steps": steps}
+    return {"connections": connections, "steps": steps, "selector": draw(st.sampled_from([False, False, True]))}
 
 
 class Child:

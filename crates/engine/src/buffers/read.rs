@@ -1,8 +1,7 @@
 //! The bytes that arrived and that nobody has read yet: contiguous, taken from the front, added at the back.
 //!
-//! A StreamReader owns one. The transport lets the kernel write straight into it ([`ReadBuffer::receive`]) or copies
-//! into it what a Python caller of `feed_data` passed ([`ReadBuffer::append`]); `read`, `readuntil` and `readexactly`
-//! look at [`ReadBuffer::as_slice`], search with [`ReadBuffer::find`] and take with [`ReadBuffer::consume`].
+//! A StreamReader owns one, for what is not one whole piece. What arrives is copied to its end ([`ReadBuffer::append`]);
+//! `read`, `readuntil` and `readexactly` look at [`ReadBuffer::as_slice`], search with [`ReadBuffer::find`] and take with [`ReadBuffer::consume`].
 //!
 //! Layout: `bytes[..head]` was consumed, `bytes[head..]` is live.
 //!
@@ -16,9 +15,6 @@
 //!   keep what its busiest moment needed.
 
 use memchr::{memchr, memmem};
-use std::io;
-
-use crate::sys::{Descriptor, socket};
 
 /// How much memory an empty buffer keeps for the next bytes.
 pub const KEPT_WHEN_EMPTY: usize = 256 * 1024;
@@ -63,14 +59,6 @@ impl ReadBuffer {
     pub fn append(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Let the kernel write received bytes to the end, and return how many came; zero is the end of the stream.
-    ///
-    /// At least `room` bytes of memory are offered, and at least one.
-    pub fn receive(&mut self, fd: Descriptor, room: usize) -> io::Result<usize> {
-        self.reserve(room.max(1));
-        socket::receive_spare(fd, &mut self.bytes)
     }
 
     /// Where `needle` first occurs in the unread bytes, looking from `from` on (which may lie beyond the end).
@@ -131,24 +119,6 @@ impl ReadBuffer {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
-
-    #[test]
-    fn receives_behind_what_is_there() {
-        let (near, mut far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        let mut buffer = ReadBuffer::new();
-        buffer.append(b"one ");
-        far.write_all(b"two").unwrap();
-        assert_eq!(buffer.receive(near.as_raw_fd(), 0).unwrap(), 3);
-        assert_eq!(buffer.as_slice(), b"one two");
-        assert!(buffer.receive(near.as_raw_fd(), 10).is_err());
-        drop(far);
-        assert_eq!(buffer.receive(near.as_raw_fd(), 0).unwrap(), 0);
-        assert_eq!(buffer.as_slice(), b"one two");
-    }
 
     #[test]
     fn finds_from_a_place_on() {

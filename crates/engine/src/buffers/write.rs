@@ -4,6 +4,9 @@
 //! bytearray the moment `write()` returns), and on every writable event calls [`WriteBuffer::flush_to`] with the
 //! system call to make. Its flow control compares [`WriteBuffer::len`] with the watermarks.
 //!
+//! The memory of the last chunk that was sent is kept for the thread's next one ([`Spare`]): a connection whose every write
+//! waits a little would otherwise have the allocator ask the system for fresh pages each time, and give them back.
+//!
 //! Small pieces are appended to the last chunk while it is below [`CHUNK`], so a thousand short writes are one slice;
 //! a piece of [`LARGE`] or more that the caller can give away ([`WriteBuffer::push_owned`]) is not copied.
 //!
@@ -15,6 +18,7 @@
 //! - `len` is the number of unsent bytes, kept and not computed;
 //! - bytes leave in the order in which they came, exactly once, whatever the kernel takes at a time.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
@@ -28,6 +32,38 @@ const LARGE: usize = 4 * 1024;
 
 /// Slices offered without an allocation; since small pieces are joined, this is 4 MB of them.
 const FEW: usize = 64;
+
+/// A chunk of up to this capacity is kept for the next.
+const MOST_SPARE: usize = 4 * CHUNK;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// One empty chunk a thread, whoever used it last.
+struct Spare;
+
+impl Spare {
+    /// A chunk of these bytes.
+    fn chunk_of(bytes: &[u8]) -> Vec<u8> {
+        // At the end of a thread there is none.
+        let spare = SPARE.try_with(Cell::take).unwrap_or_default();
+        if spare.capacity() < bytes.len() {
+            Spare::keep(spare);
+            return bytes.to_vec();
+        }
+        let mut chunk = spare;
+        chunk.extend_from_slice(bytes);
+        chunk
+    }
+
+    fn keep(mut chunk: Vec<u8>) {
+        if (LARGE..=MOST_SPARE).contains(&chunk.capacity()) {
+            chunk.clear();
+            let _ = SPARE.try_with(|spare| spare.set(chunk));
+        }
+    }
+}
 
 /// A queue of bytes to send. See the module's header.
 #[derive(Debug, Default)]
@@ -63,7 +99,7 @@ impl WriteBuffer {
         self.len += bytes.len();
         match self.chunks.back_mut() {
             Some(last) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
-            _ => self.chunks.push_back(bytes.to_vec()),
+            _ => self.chunks.push_back(Spare::chunk_of(bytes)),
         }
     }
 
@@ -127,7 +163,9 @@ impl WriteBuffer {
             }
             left -= unsent;
             self.head = 0;
-            self.chunks.pop_front();
+            if let Some(sent) = self.chunks.pop_front() {
+                Spare::keep(sent);
+            }
         }
     }
 }
@@ -161,6 +199,24 @@ mod tests {
         buffer.push_owned(vec![0; LARGE]);
         buffer.push_owned(Vec::new());
         assert_eq!(buffer.chunks.len(), 3);
+    }
+
+    #[test]
+    fn the_memory_of_a_sent_chunk_serves_the_next() {
+        let mut buffer = WriteBuffer::new();
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            buffer.push(&[1; 50_000]);
+            places.push(buffer.chunks[0].as_ptr());
+            buffer.flush_to(take(usize::MAX, &mut Vec::new())).unwrap();
+        }
+        assert!(places.iter().all(|place| *place == places[0]));
+        // What is too large to keep is not kept, and what is kept is not for what is larger.
+        buffer.push(&[1; MOST_SPARE + 1]);
+        assert_ne!(buffer.chunks[0].as_ptr(), places[0]);
+        buffer.flush_to(take(usize::MAX, &mut Vec::new())).unwrap();
+        buffer.push(&[1; 10]);
+        assert_eq!(buffer.chunks[0].as_ptr(), places[0]);
     }
 
     #[test]

@@ -12,12 +12,13 @@
 
 use std::cell::Cell;
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slots::{Args, Own, Signature, Slot, Visit, Visitor, opt};
 
+use super::ends::{Ends, leaves};
 use crate::futures::given;
 
 /// The usual marks, in bytes.
@@ -55,14 +56,6 @@ impl Visit for Marks {
         self.low.unset();
     }
 }
-
-/// Whether an exception is for the loop to leave with.
-pub fn leaves(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
-}
-
-/// A transport, its protocol and its loop.
-pub type Ends<'py> = [Bound<'py, PyAny>; 3];
 
 fn tell([transport, protocol, event_loop]: Ends<'_>, method: &str) -> PyResult<()> {
     let py = transport.py();

@@ -8,6 +8,7 @@
 //! - `transport`: stream sockets under protocols.
 //! - `datagram`: datagram sockets under protocols.
 //! - `flow`: the marks of a write buffer.
+//! - `ends`: what transports have in common.
 //! - `sock`: sock_recv and its kin, accepting.
 //! - `sendfile`: files over transports.
 //!
@@ -18,6 +19,7 @@
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
 mod datagram;
+pub mod ends;
 pub mod flow;
 mod quick_sock;
 mod sendfile;

@@ -10,7 +10,6 @@
 //!
 //! Whoever closes a descriptor owns it: [`adopt`] makes an owner of a number once, [`close`] consumes it.
 
-use rustix::buffer::spare_capacity;
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, sockopt};
@@ -40,16 +39,6 @@ pub fn receive_raw(fd: Descriptor, memory: &mut [MaybeUninit<u8>]) -> io::Result
     let count = retry_on_intr(|| Ok(rustix::net::recv(fd, &mut *memory, RecvFlags::empty())?.0.0.len()))?;
     // SAFETY: the kernel wrote so many bytes, from the beginning on.
     Ok(unsafe { written(memory, count) })
-}
-
-/// Receive into the spare capacity of `buffer`, whose length grows by the count returned.
-///
-/// The caller reserves first. Zero means the end of the stream, unless there was no spare capacity.
-#[inline]
-pub fn receive_spare(fd: Descriptor, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let fd = borrow(fd)?;
-    let (received, _) = retry_on_intr(|| rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty()))?;
-    Ok(received)
 }
 
 /// Send bytes; the count says how many the kernel took.
@@ -163,16 +152,13 @@ mod tests {
         let mut five = [0; 5];
         assert_eq!(receive(far, &mut five).unwrap(), 5);
         assert_eq!(&five, b"hello");
-        let mut rest = b"...".to_vec();
-        rest.reserve(64);
-        assert_eq!(receive_spare(far, &mut rest).unwrap(), 6);
-        assert_eq!(rest, b"... world");
+        let mut room = [MaybeUninit::uninit(); 64];
+        assert_eq!(receive_raw(far, &mut room).unwrap(), b" world");
         assert_eq!(receive(far, &mut five).unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert_eq!(receive_spare(far, &mut rest).unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert_eq!(rest, b"... world");
+        assert_eq!(receive_raw(far, &mut room).unwrap_err().kind(), ErrorKind::WouldBlock);
         shutdown_write(near).unwrap();
         assert_eq!(receive(far, &mut five).unwrap(), 0);
-        assert_eq!(receive_spare(far, &mut rest).unwrap(), 0);
+        assert_eq!(receive_raw(far, &mut room).unwrap(), b"");
     }
 
     #[test]

@@ -9,17 +9,15 @@
 //! Invariants: `connection_lost` is called once, and always later, by the loop. The descriptor is released from the
 //! poller before the socket is closed, so that a new one of the same number is never taken for it.
 
-use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use slots::Ref;
 
 use super::read::stop_reading;
 use super::send::stop_writing;
-use super::{DatagramTransport, LOST, State, leaves};
+use super::{DatagramTransport, LOST, State};
 use crate::events::LoopCore;
-use crate::face;
+use crate::selector_events::ends::fatal;
 use crate::selector_events::watch;
 
 pub(super) fn close(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
@@ -65,27 +63,8 @@ fn schedule_lost<'py>(this: &Ref<'py, DatagramTransport>, error: Option<Bound<'p
 }
 
 pub(super) fn fatal_error(this: &Ref<'_, DatagramTransport>, error: PyErr, message: &str) -> PyResult<()> {
-    let py = this.py();
-    if leaves(py, &error) {
-        return Err(error);
-    }
-    let is_os_error = error.is_instance_of::<PyOSError>(py);
-    let exception = error.into_value(py).into_bound(py).into_any();
-    if is_os_error {
-        if this.core.get(py).is_some_and(|core| core.debug.get()) {
-            let keywords = PyDict::new(py);
-            keywords.set_item(intern!(py, "exc_info"), &exception)?;
-            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-            logger.getattr(intern!(py, "debug"))?.call(("%r: %s", this.any(), message), Some(&keywords))?;
-        }
-    } else {
-        let details = PyDict::new(py);
-        details.set_item(intern!(py, "message"), message)?;
-        details.set_item(intern!(py, "exception"), &exception)?;
-        details.set_item(intern!(py, "transport"), this.any())?;
-        details.set_item(intern!(py, "protocol"), this.protocol.get_or_none(py))?;
-        DatagramTransport::event_loop(this).call_method1(intern!(py, "call_exception_handler"), (details,))?;
-    }
+    let is_debug = this.core.get(this.py()).is_some_and(|core| core.debug.get());
+    let exception = fatal(DatagramTransport::ends(this), is_debug, error, message)?;
     force_close(this, Some(exception))
 }
 

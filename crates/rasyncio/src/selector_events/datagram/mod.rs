@@ -37,7 +37,6 @@ use std::io;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyNotImplementedError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use slots::{Args, Class, Link, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use self::address::{Family, Last};
@@ -45,7 +44,8 @@ use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{pause_reading, read_ready, resume_reading, start_reading};
 use self::send::{maybe_pause_protocol, send_ready, sendto};
 use super::BaseSelectorEventLoop;
-use super::flow::{Ends, Marks, leaves};
+use super::ends::{Ends, extra_info, known_of};
+use super::flow::Marks;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::face;
@@ -214,21 +214,7 @@ impl DatagramTransport {
         let this = Ref::create(py, DatagramTransport::default())?;
         this.core.set(core.clone());
         this.max_size.set(MOST_BYTES);
-        let known = PyDict::new(py);
-        if let Some(extra) = extra {
-            known.update(extra.cast::<PyDict>()?.as_mapping())?;
-        }
-        let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
-        known.set_item(intern!(py, "socket"), wrapper.call1((sock,))?)?;
-        let ask = |method: &str| match sock.call_method0(method) {
-            Ok(address) => Ok(address),
-            Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
-            Err(error) => Err(error),
-        };
-        known.set_item(intern!(py, "sockname"), ask("getsockname")?)?;
-        if !known.contains(intern!(py, "peername"))? {
-            known.set_item(intern!(py, "peername"), ask("getpeername")?)?;
-        }
+        let known = known_of(sock, extra)?;
         this.has_peer.set(known.as_any().get_item(intern!(py, "peername"))?.is_truthy()?);
         this.extra.set(known.into_any());
         this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
@@ -365,7 +351,7 @@ impl Class for DatagramTransport {
                 c"get_extra_info",
                 c"get_extra_info($self, /, name, default=None)\n--\n\n\
                 'socket', 'peername', 'sockname', or what was given at creation.",
-                extra_info,
+                |this, args| extra_info(&this.extra, args),
             )
             .method0(
                 c"get_write_buffer_size",
@@ -418,16 +404,6 @@ impl Class for DatagramTransport {
 /// The methods of stream transports, which asyncio's class inherits without an implementation.
 fn no_stream(_: &Ref<'_, DatagramTransport>, _: &Args<'_, '_>) -> PyResult<()> {
     Err(PyNotImplementedError::new_err(()))
-}
-
-fn extra_info(this: &Ref<'_, DatagramTransport>, args: &Args<'_, '_>) -> PyResult<Own> {
-    const EXTRA: Signature<2> = Signature::method("BaseTransport.get_extra_info", [arg("name"), opt("default")]);
-    let [Some(name), default] = args.parse(&EXTRA)? else {
-        return Err(PyTypeError::new_err("name is missing"));
-    };
-    let py = this.py();
-    let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
-    this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
 }
 
 /// Tells the protocol of an OSError; what it raises is the caller's, as asyncio has it.

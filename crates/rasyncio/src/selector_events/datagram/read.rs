@@ -98,6 +98,7 @@ fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
             scratch.resize(MOST_BYTES, 0);
         }
         let (count, from) = datagram::receive_from(fd, &mut scratch[..size])?;
+        native.bytes_read.set(native.bytes_read.get() + count);
         (PyBytes::new(py, &scratch[..count]).into_any(), from)
     };
     let from = this.sender.sender(py, from).map_err(Failure::Other)?;

@@ -37,18 +37,19 @@ use std::ffi::CStr;
 use std::io;
 
 use engine::buffers::WriteBuffer;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
-use slots::{Class, Link, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use slots::{Class, Link, Own, Plain, Ref, Slot, Spec, class};
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{read_ready, start_reading, stop_reading};
 pub(crate) use self::write::bytes_of;
 use self::write::{maybe_pause_protocol, shutdown, write_bytes, write_failed, write_ready, writelines};
 use super::BaseSelectorEventLoop;
-use super::flow::{Ends, Marks, leaves};
+use super::ends::{Ends, extra_info, known_of};
+use super::flow::Marks;
 use crate::base_events::create_future;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
@@ -207,21 +208,7 @@ impl SocketTransport {
         let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
         this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
         this.callers_contexts.set(context.is_none() && slots::VERSION < (3, 15));
-        let known = PyDict::new(py);
-        if let Some(extra) = extra {
-            known.update(extra.cast::<PyDict>()?.as_mapping())?;
-        }
-        let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
-        known.set_item(intern!(py, "socket"), wrapper.call1((sock,))?)?;
-        let address = |method: &str| match sock.call_method0(method) {
-            Ok(address) => Ok(address),
-            Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
-            Err(error) => Err(error),
-        };
-        known.set_item(intern!(py, "sockname"), address("getsockname")?)?;
-        if !known.contains(intern!(py, "peername"))? {
-            known.set_item(intern!(py, "peername"), address("getpeername")?)?;
-        }
+        let known = known_of(sock, extra)?;
         this.extra.set(known.into_any());
         this.socket.set(sock.clone());
         this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
@@ -372,7 +359,6 @@ impl Class for SocketTransport {
     }
 
     fn define(spec: &mut Spec<Self>) {
-        const EXTRA: Signature<2> = Signature::method("BaseTransport.get_extra_info", [arg("name"), opt("default")]);
         spec.repr(repr)
             .on_set_attribute(|this, _, _| {
                 this.own_attributes.set(true);
@@ -464,14 +450,7 @@ impl Class for SocketTransport {
                 c"get_extra_info",
                 c"get_extra_info($self, /, name, default=None)\n--\n\n\
                     'socket', 'peername', 'sockname', or what was given at creation.",
-                |this, args| {
-                    let [Some(name), default] = args.parse(&EXTRA)? else {
-                        return Err(PyTypeError::new_err("name is missing"));
-                    };
-                    let py = this.py();
-                    let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
-                    this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
-                },
+                |this, args| extra_info(&this.extra, args),
             )
             .method0(
                 c"get_write_buffer_size",

@@ -21,8 +21,9 @@ use pyo3::types::PyBytes;
 use slots::Ref;
 
 use super::end::{close, fatal_error};
-use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, leaves, log_debug, would_block};
+use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, log_debug, would_block};
 use crate::exceptions;
+use crate::selector_events::ends::leaves;
 use crate::selector_events::watch;
 use crate::sslproto::SslProtocol;
 use crate::streams::{StreamReader, StreamReaderProtocol};
@@ -166,6 +167,11 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     };
     if !count.is_truthy()? {
         return read_eof(this);
+    }
+    if let (Some(native), Ok(count)) =
+        (BaseSelectorEventLoop::of(&SocketTransport::event_loop(this)), count.extract::<usize>())
+    {
+        native.bytes_read.set(native.bytes_read.get().saturating_add(count));
     }
     // get_buffer() may have put another protocol in this one's place.
     let protocol = this.protocol.get_or_none(py);

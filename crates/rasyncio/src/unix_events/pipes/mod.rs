@@ -45,6 +45,7 @@ use crate::events::core::{call_soon, call_soon_by_name};
 use crate::events::{Kind, LoopCore};
 use crate::face;
 use crate::selector_events::BaseSelectorEventLoop;
+use crate::selector_events::ends::{Ends, extra_info, report_end};
 
 /// What a descriptor leads to, of the kinds that a transport takes.
 #[derive(Clone, Copy, PartialEq)]
@@ -234,23 +235,13 @@ impl PipeTransport {
         message: &Bound<'py, PyAny>,
         is_expected: bool,
     ) -> PyResult<()> {
+        let is_debug = is_expected && PipeTransport::is_debug(this)?;
+        report_end(PipeTransport::ends(this), "unix_events", is_debug, exception, message, is_expected)
+    }
+
+    fn ends<'py>(this: &Ref<'py, PipeTransport>) -> Ends<'py> {
         let py = this.py();
-        if is_expected {
-            if PipeTransport::is_debug(this)? {
-                let keywords = PyDict::new(py);
-                keywords.set_item(intern!(py, "exc_info"), exception)?;
-                let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
-                logger.getattr(intern!(py, "debug"))?.call(("%r: %s", this.any(), message), Some(&keywords))?;
-            }
-            return Ok(());
-        }
-        let details = PyDict::new(py);
-        details.set_item(intern!(py, "message"), message)?;
-        details.set_item(intern!(py, "exception"), exception)?;
-        details.set_item(intern!(py, "transport"), this.any())?;
-        details.set_item(intern!(py, "protocol"), this.protocol.get_or_none(py))?;
-        let event_loop = this.event_loop.get_or_none(py);
-        event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+        [this.any().clone(), this.protocol.get_or_none(py), this.event_loop.get_or_none(py)]
     }
 
     /// `_fatal_error`, by attribute where the instance may have its own.
@@ -328,7 +319,6 @@ impl Class for PipeTransport {
     const CALLABLE: bool = false;
 
     fn define(spec: &mut Spec<Self>) {
-        const EXTRA: Signature<2> = Signature::method("BaseTransport.get_extra_info", [arg("name"), opt("default")]);
         spec.on_set_attribute(|this, _, _| {
             this.own_attributes.set(true);
             Ok(true)
@@ -342,14 +332,7 @@ impl Class for PipeTransport {
         .method(
             c"get_extra_info",
             c"get_extra_info($self, /, name, default=None)\n--\n\n'pipe', or what was given at creation.",
-            |this, args| {
-                let [Some(name), default] = args.parse(&EXTRA)? else {
-                    return Err(PyTypeError::new_err("name is missing"));
-                };
-                let py = this.py();
-                let default = default.map_or_else(|| py.None().into_bound(py), Clone::clone);
-                this.extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
-            },
+            |this, args| extra_info(&this.extra, args),
         )
         .method1(
             c"_call_connection_lost",

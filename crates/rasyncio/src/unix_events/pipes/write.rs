@@ -26,7 +26,8 @@ use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{File, PipeTransport, is_would_block, loop_of, os, would_block};
 use crate::events::Kind;
-use crate::selector_events::flow::{Ends, Marks, leaves};
+use crate::selector_events::ends::leaves;
+use crate::selector_events::flow::Marks;
 use crate::selector_events::transport::bytes_of;
 use crate::selector_events::watch;
 use crate::{exceptions, face};
@@ -122,17 +123,12 @@ fn stop_writing(this: &Ref<'_, WritePipe>) -> PyResult<()> {
     }
 }
 
-fn ends<'py>(this: &Ref<'py, WritePipe>) -> Ends<'py> {
-    let py = this.py();
-    [this.any().clone(), this.protocol.get_or_none(py), this.event_loop.get_or_none(py)]
-}
-
 fn maybe_pause_protocol(this: &Ref<'_, WritePipe>) -> PyResult<()> {
-    this.marks.grown(buffered(this), || ends(this))
+    this.marks.grown(buffered(this), || PipeTransport::ends(this.base()))
 }
 
 fn maybe_resume_protocol(this: &Ref<'_, WritePipe>) -> PyResult<()> {
-    this.marks.shrunk(buffered(this), || ends(this))
+    this.marks.shrunk(buffered(this), || PipeTransport::ends(this.base()))
 }
 
 /// Writes bytes, or keeps what the kernel does not take.
