@@ -150,9 +150,3 @@ def test_policies_are_deprecated(package):
         with pytest.warns(DeprecationWarning, match="is deprecated and slated for removal in Python 3.16") as warned:
             call()
         assert warned[0].filename == __file__
-
-
-@pytest.mark.skipif(NEW, reason="child watchers left with 3.14")
-def test_child_watchers_are_not_there_yet():
-    with pytest.raises(NotImplementedError, match="rasyncio has no child watchers yet"):
-        rasyncio.get_child_watcher()
