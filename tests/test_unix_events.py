@@ -297,12 +297,3 @@ def test_a_connection_that_is_cancelled_or_refused_leaves_nothing(tmp_path):
             await rasyncio.sleep(0)
 
     rasyncio.run(main())
-
-
-@pytest.mark.parametrize("what", ["subprocess_shell", "subprocess_exec"])
-def test_what_is_not_there_says_so(what):
-    async def main():
-        await getattr(rasyncio.get_running_loop(), what)(None, None)
-
-    with pytest.raises(NotImplementedError, match="rasyncio has no"):
-        rasyncio.run(main())

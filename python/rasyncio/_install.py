@@ -17,7 +17,7 @@ PACKAGE = __package__
 # Set by `python -m rasyncio`: a child process that runs in the same environment looks for it when it starts, in a line of
 # rasyncio_install.pth.  What multiprocessing spawns would otherwise find the standard library's asyncio.
 CARRIED = "RASYNCIO_INSTALL"
-NOT_BUILT = "base_subprocess graph sslproto subprocess tools windows_events windows_utils".split()
+NOT_BUILT = "graph sslproto tools windows_events windows_utils".split()
 ACCELERATED = {
     "futures": ["Future", "future_add_to_awaited_by", "future_discard_from_awaited_by"],
     "events": ["_get_running_loop", "_set_running_loop", "get_running_loop", "get_event_loop"],

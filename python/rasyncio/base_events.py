@@ -7,6 +7,7 @@ from ._lazy import lazily
 from ._rasyncio import (
     _check_ssl_socket,
     _format_handle,
+    _format_pipe,
     _interleave_addrinfos,
     _ipaddr_info,
     _run_until_complete_cb,
@@ -76,7 +77,55 @@ async def shutdown_default_executor(self, timeout=None):
 
 @shell(BaseEventLoop)
 async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra=None, **kwargs):
-    raise NotImplementedError("rasyncio has no subprocesses yet")
+    raise NotImplementedError
+
+
+@shell(BaseEventLoop)
+async def subprocess_shell(
+    self,
+    protocol_factory,
+    cmd,
+    *,
+    stdin=-1,
+    stdout=-1,
+    stderr=-1,
+    universal_newlines=False,
+    shell=True,
+    bufsize=0,
+    encoding=None,
+    errors=None,
+    text=None,
+    **kwargs,
+):
+    """Run a command line in a shell; answers (transport, protocol).
+
+    stdin, stdout and stderr are PIPE, DEVNULL, a file or descriptor, or None for this process's own; stderr may be STDOUT.
+    Other keywords go to subprocess.Popen, but for those of text: ValueError.
+    """
+    checked = (universal_newlines, shell, bufsize, encoding, errors, text)
+    return await self._subprocess(protocol_factory, cmd, True, (stdin, stdout, stderr), checked, kwargs)
+
+
+@shell(BaseEventLoop)
+async def subprocess_exec(
+    self,
+    protocol_factory,
+    program,
+    *args,
+    stdin=-1,
+    stdout=-1,
+    stderr=-1,
+    universal_newlines=False,
+    shell=False,
+    bufsize=0,
+    encoding=None,
+    errors=None,
+    text=None,
+    **kwargs,
+):
+    """Run a program with arguments; answers (transport, protocol). For the keywords see subprocess_shell()."""
+    checked = (universal_newlines, shell, bufsize, encoding, errors, text)
+    return await self._subprocess(protocol_factory, (program, *args), False, (stdin, stdout, stderr), checked, kwargs)
 
 
 @shell(BaseEventLoop)

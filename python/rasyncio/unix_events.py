@@ -6,6 +6,7 @@ from . import _rasyncio
 from ._lazy import lazily
 from ._rasyncio import _sighandler_noop, can_use_pidfd, waitstatus_to_exitcode
 from ._shell import shell
+from .base_subprocess import BaseSubprocessTransport
 from .selector_events import BaseSelectorEventLoop
 from .transports import ReadTransport, WriteTransport, _FlowControlMixin
 
@@ -44,6 +45,10 @@ class _UnixWritePipeTransport(_FlowControlMixin, WriteTransport):
     """What makes a transport for a pipe to write to, and is its `__class__`: the native class cannot derive from asyncio's."""
 
     __new__ = _rasyncio._new_write_pipe
+
+
+class _UnixSubprocessTransport(_rasyncio._NativeSubprocessTransport, BaseSubprocessTransport):
+    """A child process, started by subprocess.Popen, and its pipes."""
 
 
 @shell(_UnixSelectorEventLoop)
@@ -86,15 +91,9 @@ async def create_unix_server(
 
 
 @shell(_UnixSelectorEventLoop)
-async def subprocess_shell(self, protocol_factory, cmd, **options):
-    """Not there yet: NotImplementedError."""
-    raise NotImplementedError("rasyncio has no subprocesses yet")
-
-
-@shell(_UnixSelectorEventLoop)
-async def subprocess_exec(self, protocol_factory, *args, **options):
-    """Not there yet: NotImplementedError."""
-    raise NotImplementedError("rasyncio has no subprocesses yet")
+async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra=None, **kwargs):
+    command = (args, shell, stdin, stdout, stderr, bufsize, extra)
+    return await self._make_native_subprocess_transport(protocol, *command, **kwargs)
 
 
 @shell(_UnixSelectorEventLoop)

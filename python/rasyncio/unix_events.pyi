@@ -30,8 +30,6 @@ class _UnixSelectorEventLoop(BaseSelectorEventLoop):
 
     selector is an object of the module selectors to wait with; without it the loop has an epoll of its own, which is much
     faster.
-
-    Not there yet, and a NotImplementedError: child processes.
     """
 
 def waitstatus_to_exitcode(status: int) -> int:

@@ -11,6 +11,7 @@
 
 pub mod base_events;
 pub mod base_futures;
+pub mod base_subprocess;
 pub mod base_tasks;
 pub mod coroutines;
 pub mod events;
@@ -26,6 +27,7 @@ pub mod selector_events;
 pub mod sslproto;
 pub mod staggered;
 pub mod streams;
+pub mod subprocess;
 pub mod taskgroups;
 pub mod tasks;
 pub mod threads;
@@ -99,6 +101,8 @@ mod _rasyncio {
         queues::add(module)?;
         runners::add(module)?;
         streams::add(module)?;
+        base_subprocess::add(module)?;
+        subprocess::add(module)?;
         threads::add(module)?;
         trsock::add(module)?;
         selector_events::add(module)?;

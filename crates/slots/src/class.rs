@@ -56,6 +56,9 @@ pub trait Class: Visit + Default + Sized + 'static {
     const RETURNS: bool = false;
     /// Whether [`Class::finalize`] is to be called.
     const FINALIZER: bool = false;
+    /// Whether it is methods and nothing else, for a Python class that derives from it and from one whose layout is its own.
+    /// The struct has no fields, and there are no instances of the class itself.
+    const BARE: bool = false;
 
     /// Names the methods, attributes and slots.
     fn define(spec: &mut Spec<Self>);
@@ -183,6 +186,10 @@ impl<T> Deref for Ref<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
+        if const { size_of::<T>() == 0 } {
+            // SAFETY: a value without size has no bytes; an object's address is aligned for it.
+            return unsafe { &*self.0.as_ptr().cast::<T>() };
+        }
         // SAFETY: a `Ref<T>` is only made of objects whose layout begins with `Object<T>`, data written at birth.
         unsafe { &*self.0.as_ptr().byte_add(Object::<T>::DATA).cast::<T>() }
     }
@@ -192,6 +199,9 @@ impl<'py, T: Native> Ref<'py, T> {
     /// A new object of exactly this class with `data` in it.
     #[inline]
     pub fn create(py: Python<'py>, data: T) -> PyResult<Ref<'py, T>> {
+        if T::BARE {
+            return Err(pyo3::exceptions::PySystemError::new_err("a class of methods only has no instances"));
+        }
         let kind = type_ptr::<T>(py)?;
         if T::FREE_LIST > 0 {
             // SAFETY: under the GIL (`py`); no reference into the vector outlives this statement.
@@ -325,8 +335,15 @@ fn make<T: Native>(py: Python<'_>) -> PyResult<*mut ffi::PyTypeObject> {
     let base = <T::Base as BaseOf>::base(py)?;
     let mut spec = Spec::<T>::new();
     T::define(&mut spec);
-    spec.lifecycle(traverse::<T>, clear::<T>, dealloc::<T>, T::FINALIZER.then_some(finalize::<T> as _), new::<T>);
-    let mut flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+    let mut flags = ffi::Py_TPFLAGS_DEFAULT;
+    let mut size = size_of::<ffi::PyObject>();
+    if T::BARE {
+        const { assert!(!T::BARE || (size_of::<T>() == 0 && !T::DICT && !T::FINALIZER && T::SUBCLASSABLE)) };
+    } else {
+        spec.lifecycle(traverse::<T>, clear::<T>, dealloc::<T>, T::FINALIZER.then_some(finalize::<T> as _), new::<T>);
+        flags |= ffi::Py_TPFLAGS_HAVE_GC;
+        size = size_of::<Object<T>>();
+    }
     if T::SUBCLASSABLE {
         flags |= ffi::Py_TPFLAGS_BASETYPE;
     }
@@ -336,7 +353,7 @@ fn make<T: Native>(py: Python<'_>) -> PyResult<*mut ffi::PyTypeObject> {
     if !T::CALLABLE {
         flags |= ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     }
-    let kind = spec.make(py, base, size_of::<Object<T>>() as c_int, flags as std::ffi::c_uint)?;
+    let kind = spec.make(py, base, size as c_int, flags as std::ffi::c_uint)?;
     if T::CALLABLE && T::IMMUTABLE && spec.has_init() {
         // SAFETY: a fresh heap type that no one has called yet; the field is not inherited by derived types.
         unsafe { (*kind).tp_vectorcall = Some(spec.vectorcall()) };

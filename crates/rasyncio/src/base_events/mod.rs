@@ -11,6 +11,7 @@
 //! - `create`: futures and tasks, the task factory.
 //! - `connect`: connections, servers, names.
 //! - `server`: Server.
+//! - `subprocess`: child processes, as far as no system is needed.
 //! - `sendfile`: files over sockets and transports.
 //!
 //! States: open -> running -> open -> ... -> closed. A closed loop refuses everything with "Event loop is closed".
@@ -27,6 +28,7 @@ pub mod run;
 mod schedule;
 mod sendfile;
 mod server;
+mod subprocess;
 
 use std::cell::Cell;
 
@@ -199,6 +201,7 @@ impl Class for BaseEventLoop {
         create::define(spec);
         connect::define(spec);
         sendfile::define(spec);
+        subprocess::define(spec);
     }
 }
 
@@ -208,6 +211,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<connect::Attempt>(module)?;
     connect::add(module)?;
     sendfile::add(module)?;
+    subprocess::add(module)?;
     server::add(module)?;
     run::add(module)
 }

@@ -106,7 +106,8 @@ impl FlowControl {
         Ok(())
     }
 
-    fn initialize<'py>(this: &Ref<'py, FlowControl>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+    /// What `FlowControlMixin.__init__` does.
+    pub fn initialize<'py>(this: &Ref<'py, FlowControl>, event_loop: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
         let event_loop = match event_loop {
             Some(event_loop) => event_loop.clone(),
             None => get_event_loop(this.py())?,

@@ -12,11 +12,11 @@
 //! - `sockets`: connections and servers on Unix sockets.
 //! - `pipes`: the ends of pipes under protocols.
 //! - `sendfile`: files over sockets, by the kernel.
+//! - `children`: child processes.
 //! - `watchers`: who tells that a child process has ended.
 //! - `policy`: the event loop policy of Unix.
-//!
-//! Subprocesses are not here yet.
 
+mod children;
 mod pipes;
 #[cfg(not(Py_3_14))]
 mod policy;
@@ -24,7 +24,8 @@ mod sendfile;
 mod sockets;
 mod watchers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use engine::sys::SignalPipe;
@@ -39,6 +40,9 @@ use crate::events::{Handle, Kind};
 use crate::selector_events::{BaseSelectorEventLoop, core, watch};
 use crate::{exceptions, face};
 
+/// The watched processes by their descriptors.
+type Children = RefCell<HashMap<i32, Own>>;
+
 class! {
     /// The native half of `_UnixSelectorEventLoop`.
     pub struct UnixSelectorEventLoop: BaseSelectorEventLoop {
@@ -47,6 +51,14 @@ class! {
         pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
         /// Listening socket -> inode of its file: a dict, live as `_unix_server_sockets`.
         server_sockets: Slot,
+        /// Descriptor -> the process that the loop watches by it.
+        pub(crate) children: Children,
+        /// Whether the system lets us have such descriptors; None before it was asked.
+        pub(crate) has_descriptors: Cell<Option<bool>>,
+        /// The loop's `_watcher`, where somebody has looked at it or set it (3.14).
+        pub(crate) watcher: Slot,
+        /// The watcher for processes that the poller cannot watch.
+        pub(crate) fallback: Slot,
     }
 }
 
@@ -226,6 +238,7 @@ fn remove_handler(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny
 fn close(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let py = this.py();
     BaseSelectorEventLoop::close(this.base())?;
+    children::leave_all(this)?;
     if !this.handlers.is_set() || handlers(this)?.is_empty() {
         return Ok(());
     }
@@ -310,6 +323,30 @@ impl Class for UnixSelectorEventLoop {
             Ok(Own::new(sockets::server_sockets(this)?.into_any()))
         })
         .get(c"_signal_handlers", c"Signal -> Handle.", |this| Ok(Own::new(handlers(this)?.into_any())));
+        spec.method(
+            c"_make_native_subprocess_transport",
+            c"_make_native_subprocess_transport($self, /, *args, **kwargs)\n--\n\nThe body of _make_subprocess_transport().",
+            |this, args| children::make(this, args).map(Own::new),
+        )
+        .method(
+            c"_child_watcher_callback",
+            c"_child_watcher_callback($self, pid, returncode, transp)\n--\n\nTell the transport that its process has ended.",
+            children::tell,
+        );
+        if cfg!(Py_3_14) {
+            spec.get_set(
+                c"_watcher",
+                c"What notices the exits of processes; made when it is first looked at.",
+                |this| children::own_watcher(this).map(Own::new),
+                |this, value| {
+                    match value {
+                        Some(value) => this.watcher.set(value.clone()),
+                        None => this.watcher.unset(),
+                    }
+                    Ok(())
+                },
+            );
+        }
         sendfile::define(spec);
     }
 }
@@ -319,6 +356,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<UnixSelectorEventLoop>(module)?;
     pipes::add(module)?;
     watchers::add(module)?;
+    slots::add_class::<children::UnixSubprocessTransport>(module)?;
     #[cfg(not(Py_3_14))]
     slots::add_class::<policy::UnixPolicy>(module)?;
     slots::add_function(

@@ -4,6 +4,8 @@
 //!
 //! The watcher: none -> made when somebody asks for it, or set. A watcher that is replaced is closed. It is attached to each loop that
 //! the main thread gets.
+//!
+//! A loop starts processes without any watcher while nobody has asked for one: see `children`.
 
 use std::ffi::CStr;
 
@@ -40,7 +42,7 @@ fn watcher<'py>(this: &Ref<'py, UnixPolicy>) -> PyResult<Bound<'py, PyAny>> {
 
 fn set_watcher<'py>(this: &Ref<'py, UnixPolicy>, watcher: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
-    if !watcher.is_none() && Ref::<AbstractChildWatcher>::cast(watcher).is_none() {
+    if !watcher.is_none() && !watcher.is_instance(&crate::class_object::<AbstractChildWatcher>(py)?)? {
         return Err(PyAssertionError::new_err(()));
     }
     if let Some(old) = this.watcher.get(py) {
@@ -51,6 +53,14 @@ fn set_watcher<'py>(this: &Ref<'py, UnixPolicy>, watcher: &Bound<'py, PyAny>) ->
         false => this.watcher.set(watcher.clone()),
     }
     deprecated(py, "set_child_watcher")
+}
+
+/// Whether nobody has asked for a watcher, or given a way of his own to get one: then a loop needs none.
+pub fn needs_no_watcher(policy: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = policy.py();
+    let Some(this) = Ref::<UnixPolicy>::cast(policy) else { return Ok(false) };
+    let own = slots::type_of::<UnixPolicy>(py)?.getattr(intern!(py, "get_child_watcher"))?;
+    Ok(!this.watcher.is_set() && policy.get_type().getattr(intern!(py, "get_child_watcher"))?.is(&own))
 }
 
 impl Class for UnixPolicy {

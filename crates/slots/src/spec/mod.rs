@@ -170,7 +170,7 @@ impl<T: Native> Spec<T> {
             if T::DICT {
                 member(c"__dictoffset__", Object::<T>::DICT);
             }
-            if T::WEAK {
+            if T::WEAK && !T::BARE {
                 member(c"__weaklistoffset__", Object::<T>::WEAK);
             }
         }

@@ -201,7 +201,7 @@ fn family_of(socket: &Bound<'_, PyAny>, fd: i32) -> PyResult<Family> {
 
 impl DatagramTransport {
     /// A transport for a datagram socket; connection_made, receiving, and `waiter` are scheduled.
-    pub(super) fn create<'py>(
+    fn create<'py>(
         event_loop: &Ref<'py, BaseSelectorEventLoop>,
         sock: &Bound<'py, PyAny>,
         protocol: &Bound<'py, PyAny>,

@@ -12,6 +12,8 @@
 //! - `multi_loop`: `MultiLoopChildWatcher`, by a handler of SIGCHLD for all loops.
 //!
 //! Here is what they share: the abstract class, the exit code, the warnings.
+//!
+//! A loop that nobody gave a watcher needs none: see `children`.
 
 mod pidfd;
 mod threaded;
@@ -33,7 +35,7 @@ pub use self::pidfd::PidfdChildWatcher;
 pub use self::threaded::ThreadedChildWatcher;
 
 /// What is reported of a process whose exit code somebody else has read.
-const UNKNOWN: i32 = 255;
+pub const UNKNOWN: i32 = 255;
 
 /// The face's `os`.
 fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -41,7 +43,7 @@ fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 /// Writes a warning, in logging's manner: a format and what belongs in it.
-fn log_warning<'py>(py: Python<'py>, text: &str, values: &[&Bound<'py, PyAny>]) -> PyResult<()> {
+pub fn log_warning<'py>(py: Python<'py>, text: &str, values: &[&Bound<'py, PyAny>]) -> PyResult<()> {
     let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
     let mut all = vec![text.into_pyobject(py)?.into_any()];
     all.extend(values.iter().map(|&value| value.clone()));
