@@ -4,8 +4,10 @@ Not a test of behaviour: it ends with status 0 unless something crashes, and the
 """
 
 import gc
+import os
 import socket
 import sys
+import tempfile
 import warnings
 
 import rasyncio as asyncio
@@ -106,6 +108,171 @@ async def connections(loop):
         writer.close()
 
 
+class Everything(asyncio.Protocol, asyncio.DatagramProtocol):
+    """Notes the end, and is itself in a cycle with its transport."""
+
+    def connection_made(self, transport):
+        self.transport, self.lost, self.data = transport, asyncio.get_running_loop().create_future(), b""
+
+    def data_received(self, data):
+        self.data += data
+
+    def datagram_received(self, data, address):
+        self.data += data
+
+    def connection_lost(self, error):
+        self.lost.set_result(error)
+
+
+class Buffers(asyncio.BufferedProtocol, Everything):
+    def get_buffer(self, hint):
+        self.buffer = bytearray(1000)
+        return self.buffer
+
+    def buffer_updated(self, count):
+        self.data += self.buffer[:count]
+        self.buffer.clear()
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)
+
+
+async def transports(loop):
+    for factory in (Everything, Buffers):
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        transport, protocol = await loop.create_connection(factory, sock=near)
+        far.send(b"x" * 20_000)
+        await until(lambda p=protocol: len(p.data) == 20_000)
+        transport.pause_reading()
+        transport.set_protocol(Everything())
+        transport.set_protocol(protocol)
+        transport.resume_reading()
+        transport.set_write_buffer_limits(100, 10)
+        transport.write(b"x" * 300_000)
+        transport.writelines([bytearray(b"y" * 1000), memoryview(b"z" * 70_000), b""])
+        transport.write_eof()
+        assert len(await received(loop, far)) == 371_000
+        far.close()
+        await protocol.lost
+        transport, protocol = await loop.create_connection(factory, sock=socket.socketpair()[0])
+        transport.abort()
+        transport.own = protocol
+        await protocol.lost
+
+
+async def received(loop, sock):
+    pieces = []
+    while piece := await loop.sock_recv(sock, 50_000):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def datagrams(loop):
+    one, protocol = await loop.create_datagram_endpoint(Everything, local_addr=("127.0.0.1", 0))
+    other, _ = await loop.create_datagram_endpoint(Everything, remote_addr=one.get_extra_info("sockname"))
+    for data in (b"x", bytearray(b"y" * 1000), memoryview(b"z" * 60_000)):
+        other.sendto(data)
+    one.sendto(b"x", other.get_extra_info("sockname"))
+    await until(lambda: len(protocol.data) == 61_001)
+    one.close()
+    await protocol.lost
+    other.sendto(b"nobody")
+    other.sendto(b"nobody")
+    other.abort()
+
+
+async def pipes(loop):
+    out, into = os.pipe()
+    reading, protocol = await loop.connect_read_pipe(Everything, open(out, "rb", 0))
+    writing, other = await loop.connect_write_pipe(Everything, open(into, "wb", 0))
+    writing.writelines([b"x" * 200_000, b"y"])
+    writing.write(b"z")
+    await until(lambda: len(protocol.data) > 10_000)
+    reading.pause_reading()
+    reading.resume_reading()
+    writing.close()
+    await protocol.lost
+    assert len(protocol.data) == 200_002 and await other.lost is None
+
+
+async def unix_sockets(loop):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("")
+    made = []
+
+    async def echo(reader, writer):
+        made.append(writer)
+        writer.write(await reader.readuntil((b"\n", b"!") if sys.version_info >= (3, 13) else b"!"))
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(echo, sock=listener, limit=100)
+    reader, writer = await asyncio.open_unix_connection(listener.getsockname())
+    writer.write(b"hello!" + b"x" * 10_000)
+    assert await reader.readexactly(6) == b"hello!"
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+
+
+async def sock_calls(loop):
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        waiting = [loop.create_task(loop.sock_recv(near, 10)), loop.create_task(loop.sock_recv_into(far, bytearray(10)))]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        loop.sock_recv(near, 5).close()
+        sending = loop.create_task(loop.sock_sendall(far, b"x" * 1_000_000))
+        buffer, count = bytearray(100_000), 0
+        while count < 1_000_000:
+            count += await loop.sock_recv_into(near, buffer) if count % 3 else len(await loop.sock_recv(near, 70_000))
+        await sending
+        loop.add_reader(near, print)
+        loop.add_writer(near, loop.remove_writer, near)
+        await asyncio.sleep(0)
+        loop.remove_reader(near)
+        file = tempfile.TemporaryFile()
+        file.write(b"x" * 100_000)
+        file.flush()
+        sending = loop.create_task(loop.sock_sendfile(far, file))
+        while count < 1_100_000:
+            count += len(await loop.sock_recv(near, 1 << 20))
+        await sending
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    transport, protocol = await loop.create_connection(Everything, sock=near)
+    sending = loop.create_task(loop.sendfile(transport, file))
+    while count < 1_200_000:
+        count += len(await loop.sock_recv(far, 1 << 20))
+    await sending
+    file.close()
+    far.close()
+    await protocol.lost
+    # Closed behind its transport, whose number another gets.
+    near, far = socket.socketpair()
+    transport, protocol = await loop.create_connection(Everything, sock=near)
+    transport.write(b"x" * 1_000_000)
+    near.close()
+    again = socket.socketpair()
+    transport.close()
+    far.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    transport.abort()
+    for sock in again:
+        sock.close()
+
+
 async def main():
     loop = asyncio.get_running_loop()
     for _ in range(ROUNDS):
@@ -113,6 +280,8 @@ async def main():
         await tasks(loop)
         await primitives()
         await connections(loop)
+        for use in (transports, datagrams, pipes, unix_sockets, sock_calls):
+            await use(loop)
         assert await asyncio.to_thread(len, "four") == 4
         gc.collect()
 
