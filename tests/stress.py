@@ -200,7 +200,7 @@ async def pipes(loop):
 
 async def unix_sockets(loop):
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind("")
+    listener.bind(f"\0rasyncio-stress-{os.getpid()}-{id(listener)}")
     made = []
 
     async def echo(reader, writer):

@@ -61,7 +61,18 @@ async def closed_behind():
 
 
 async def written():
-    for data in (memoryview(b"abcdef")[::2], "text", None, 5, bytearray(b"xy"), memoryview(b"abcd").cast("H"), b""):
+    released = memoryview(b"xy")
+    released.release()
+    for data in (
+        memoryview(b"abcdef")[::2],
+        "text",
+        None,
+        5,
+        bytearray(b"xy"),
+        memoryview(b"abcd").cast("H"),
+        b"",
+        released,
+    ):
         near, far, transport, protocol = await connected()
         attempt("write", transport.write, data)
         await asyncio.sleep(0)

@@ -37,7 +37,7 @@ use std::ffi::CStr;
 use std::io;
 
 use engine::buffers::WriteBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
@@ -321,7 +321,9 @@ impl SocketTransport {
         match bytes_of(data) {
             Ok(bytes) => write_bytes(this, bytes.as_bytes()),
             // Of a memoryview that is not contiguous the socket would not take a byte.
-            Err(error) => write_failed(this, error),
+            Err(error) if error.is_instance_of::<PyBufferError>(data.py()) => write_failed(this, error),
+            // A released one cannot even be asked for its length.
+            Err(error) => Err(error),
         }
     }
 
