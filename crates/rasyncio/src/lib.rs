@@ -35,13 +35,13 @@ pub mod timeouts;
 pub mod trsock;
 pub mod unix_events;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyModule;
-use slots::{Class, Native, Ref, Slot, Spec, class};
+use pyo3::types::{PyModule, PyString};
+use slots::{Class, Native, Plain, Ref, Slot, Spec, class};
 
 class! {
     /// What belongs to the whole module.
@@ -53,6 +53,8 @@ class! {
         pub(crate) stdlib_enter_task: Slot,
         pub(crate) stdlib_leave_task: Slot,
         pub(crate) stdlib_register_task: Slot,
+        /// The full names of faces that were asked for.
+        faces: Plain<RefCell<Vec<(&'static str, Py<PyString>)>>>,
         /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.
         pub(crate) foreign_tasks: Slot,
         /// Current tasks of foreign loops (`_enter_task`): a dict, made when the first comes.
@@ -77,8 +79,18 @@ pub fn state(py: Python<'_>) -> PyResult<Ref<'_, State>> {
 }
 
 /// A face: the Python module whose names users and tests may patch. Ask it at each use.
-pub fn face<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyModule>> {
-    py.import(format!("rasyncio.{name}"))
+pub fn face<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyModule>> {
+    let state = state(py)?;
+    let place = state.faces.borrow().iter().position(|(known, _)| *known == name);
+    let full = match place {
+        Some(place) => state.faces.borrow()[place].1.clone_ref(py),
+        None => {
+            let full = PyString::intern(py, &format!("rasyncio.{name}")).unbind();
+            state.faces.borrow_mut().push((name, full.clone_ref(py)));
+            full
+        }
+    };
+    slots::module(full.bind(py))
 }
 
 /// The native class `T` as a Python object.

@@ -16,12 +16,18 @@ use pyo3::prelude::*;
 /// The number at the front of an object's own data, whatever it means; None where there is no room for one.
 #[inline]
 pub fn front_number(object: &Bound<'_, PyAny>) -> Option<c_int> {
+    front_numbers(object).map(|[number]| number)
+}
+
+/// The first `N` numbers of an object's own data: of a socket the descriptor, the family, the type and the protocol.
+#[inline]
+pub fn front_numbers<const N: usize>(object: &Bound<'_, PyAny>) -> Option<[c_int; N]> {
     const FRONT: usize = size_of::<ffi::PyObject>();
     // SAFETY: the type's basic size says how many bytes the live object has at least, all of them written at its birth;
-    // the front is aligned for a pointer, and any bits are a number. Writers hold the GIL, as the caller does.
+    // the front is aligned for a pointer, and any bits are numbers. Writers hold the GIL, as the caller does.
     unsafe {
         let size = (*ffi::Py_TYPE(object.as_ptr())).tp_basicsize;
-        (size >= (FRONT + size_of::<c_int>()) as ffi::Py_ssize_t)
-            .then(|| object.as_ptr().byte_add(FRONT).cast::<c_int>().read())
+        (size >= (FRONT + size_of::<[c_int; N]>()) as ffi::Py_ssize_t)
+            .then(|| object.as_ptr().byte_add(FRONT).cast::<[c_int; N]>().read())
     }
 }

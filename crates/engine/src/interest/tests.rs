@@ -11,11 +11,14 @@ use Tenure::{Guest, Resident, Visitor};
 const SAME: Tenure = Guest { same: true };
 const ANOTHER: Tenure = Guest { same: false };
 
+/// A token, and what it was registered for.
+type Registered = (u64, Interest, Trigger);
+
 /// Open files by number, and what is registered for which file, as epoll keeps it: by number *and* file.
 #[derive(Default)]
 struct Kernel {
     open: RefCell<HashMap<Descriptor, u32>>,
-    registrations: RefCell<HashMap<(Descriptor, u32), (u64, Interest, Trigger)>>,
+    registrations: RefCell<HashMap<(Descriptor, u32), Registered>>,
     files: Cell<u32>,
     calls: Cell<usize>,
 }

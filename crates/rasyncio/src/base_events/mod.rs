@@ -27,7 +27,7 @@ mod report;
 pub mod run;
 mod schedule;
 mod sendfile;
-mod server;
+pub mod server;
 mod subprocess;
 
 use std::cell::Cell;

@@ -5,16 +5,17 @@
 //! States: made -> serving -> closed (no sockets). `wait_closed` waits until it is closed and the last connection is gone
 //! (from 3.12.1; before that it returned at once on a closed server).
 //!
-//! The server has only weak references to its transports.
+//! The server has only weak references to its transports; they are a WeakSet from the first look at `_clients` on.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyTuple};
-use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
+use pyo3::types::{PyModule, PyTuple, PyWeakref, PyWeakrefMethods, PyWeakrefReference};
+use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, Version, Visit, Visitor, arg, class, opt};
 
 use super::create_future;
 use crate::{exceptions, face};
@@ -24,6 +25,7 @@ class! {
     pub struct Server {
         event_loop: Slot,
         sockets: Slot,
+        transports: Transports,
         clients: Slot,
         protocol_factory: Slot,
         ssl_context: Slot,
@@ -33,9 +35,47 @@ class! {
         /// From 3.15 on: the context of whoever made the server, of which each connection has a copy.
         context: Slot,
         serving_forever: Slot,
+        /// The class, as it was when it counted connections as this one does.
+        plain: Cell<Version>,
         waiters: RefCell<Vec<Own>>,
         woken: Cell<bool>,
         serving: Cell<bool>,
+    }
+}
+
+/// Weak references to transports, by the address of the object.
+#[derive(Default)]
+struct Transports(RefCell<HashMap<usize, Own>>);
+
+impl Visit for Transports {
+    fn visit(&self, visitor: &Visitor) {
+        if let Ok(all) = self.0.try_borrow() {
+            all.values().for_each(|reference| reference.visit(visitor));
+        }
+    }
+    fn clear(&self) {
+        let all = self.0.take();
+        drop(all);
+    }
+}
+
+impl Transports {
+    fn add(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reference = Own::new(PyWeakrefReference::new(transport)?.into_any());
+        let replaced = self.0.borrow_mut().insert(transport.as_ptr() as usize, reference);
+        drop(replaced);
+        Ok(())
+    }
+
+    fn discard(&self, transport: &Bound<'_, PyAny>) {
+        let removed = self.0.borrow_mut().remove(&(transport.as_ptr() as usize));
+        drop(removed);
+    }
+
+    /// Those that are alive.
+    fn all<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
+        let references: Vec<_> = self.0.borrow().values().map(|reference| reference.bind(py).clone()).collect();
+        references.iter().filter_map(|reference| reference.cast::<PyWeakref>().ok()?.upgrade()).collect()
     }
 }
 
@@ -45,12 +85,69 @@ fn clients<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
         return Ok(set);
     }
     let set = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?.call0()?;
+    for transport in this.transports.all(py) {
+        set.call_method1(intern!(py, "add"), (transport,))?;
+    }
+    this.transports.clear();
     this.clients.set(set.clone());
     Ok(set)
 }
 
 fn is_idle(this: &Ref<'_, Server>) -> PyResult<bool> {
-    Ok(!this.clients.is_set() || clients(this)?.len()? == 0)
+    match this.clients.get(this.py()) {
+        Some(set) => Ok(set.len()? == 0),
+        None => Ok(this.transports.0.borrow().is_empty() || this.transports.all(this.py()).is_empty()),
+    }
+}
+
+/// The native half of a server, if nobody has his own `_attach` or `_detach`.
+fn native<'a, 'py>(server: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, Server>> {
+    let this = Ref::<Server>::cast(server)?;
+    if !this.plain.get().is_of(this) {
+        let own = slots::type_of::<Server>(server.py()).ok()?;
+        let class = server.get_type();
+        for name in ["_attach", "_detach"] {
+            if !class.getattr(name).ok()?.is(&own.getattr(name).ok()?) {
+                return None;
+            }
+        }
+        this.plain.set(Version::of(server));
+    }
+    Some(this)
+}
+
+/// A connection has come.
+pub fn attach<'py>(server: &Bound<'py, PyAny>, transport: &Bound<'py, PyAny>) -> PyResult<()> {
+    match native(server) {
+        Some(this) => attach_natively(this, transport),
+        None => server.call_method1(intern!(server.py(), "_attach"), (transport,)).map(drop),
+    }
+}
+
+/// A connection is gone.
+pub fn detach<'py>(server: &Bound<'py, PyAny>, transport: &Bound<'py, PyAny>) -> PyResult<()> {
+    match native(server) {
+        Some(this) => detach_natively(this, transport),
+        None => server.call_method1(intern!(server.py(), "_detach"), (transport,)).map(drop),
+    }
+}
+
+fn attach_natively<'py>(this: &Ref<'py, Server>, transport: &Bound<'py, PyAny>) -> PyResult<()> {
+    if sockets(this).is_none() {
+        return Err(PyAssertionError::new_err(()));
+    }
+    match this.clients.get(this.py()) {
+        Some(set) => set.call_method1(intern!(this.py(), "add"), (transport,)).map(drop),
+        None => this.transports.add(transport),
+    }
+}
+
+fn detach_natively<'py>(this: &Ref<'py, Server>, transport: &Bound<'py, PyAny>) -> PyResult<()> {
+    match this.clients.get(this.py()) {
+        Some(set) => drop(set.call_method1(intern!(this.py(), "discard"), (transport,))?),
+        None => this.transports.discard(transport),
+    }
+    if sockets(this).is_none() && !this.woken.get() && is_idle(this)? { wake(this) } else { Ok(()) }
 }
 
 fn wake(this: &Ref<'_, Server>) -> PyResult<()> {
@@ -113,7 +210,10 @@ fn close(this: &Ref<'_, Server>) -> PyResult<()> {
 }
 
 fn each_client(this: &Ref<'_, Server>, method: &str) -> PyResult<()> {
-    let all = clients(this)?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let all = match this.clients.get(this.py()) {
+        Some(set) => set.try_iter()?.collect::<PyResult<Vec<_>>>()?,
+        None => this.transports.all(this.py()),
+    };
     for transport in all {
         transport.call_method0(method)?;
     }
@@ -207,16 +307,8 @@ impl Class for Server {
                 let sockets = this.any().getattr(intern!(py, "sockets"))?;
                 Ok(format!("<{} sockets={}>", this.any().get_type().name()?, sockets.repr()?))
             })
-            .method1(c"_attach", c"_attach($self, transport, /)\n--\n\nA connection has come.", |this, transport| {
-                if sockets(this).is_none() {
-                    return Err(PyAssertionError::new_err(()));
-                }
-                clients(this)?.call_method1(intern!(this.py(), "add"), (transport,)).map(drop)
-            })
-            .method1(c"_detach", c"_detach($self, transport, /)\n--\n\nA connection is gone.", |this, transport| {
-                clients(this)?.call_method1(intern!(this.py(), "discard"), (transport,))?;
-                if is_idle(this)? && sockets(this).is_none() && !this.woken.get() { wake(this) } else { Ok(()) }
-            })
+            .method1(c"_attach", c"_attach($self, transport, /)\n--\n\nA connection has come.", attach_natively)
+            .method1(c"_detach", c"_detach($self, transport, /)\n--\n\nA connection is gone.", detach_natively)
             .method0(c"_start_serving", c"_start_serving($self, /)\n--\n\nListen and accept.", start_serving)
             .method0(c"_wakeup", c"_wakeup($self, /)\n--\n\nWake who waits for the end.", wake)
             .method0(c"_serve_forever", c"_serve_forever($self, /)\n--\n\nThe body of serve_forever().", |this| {

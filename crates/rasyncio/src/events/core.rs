@@ -88,9 +88,10 @@ pub enum Hook {
     TimerHandleCancelled,
     CallExceptionHandler,
     Stop,
+    MakeSocketTransport,
 }
 
-const HOOKS: [(&str, Hook); 20] = [
+const HOOKS: [(&str, Hook); 21] = [
     ("call_soon", Hook::CallSoon),
     ("call_later", Hook::CallLater),
     ("call_at", Hook::CallAt),
@@ -111,6 +112,7 @@ const HOOKS: [(&str, Hook); 20] = [
     ("_timer_handle_cancelled", Hook::TimerHandleCancelled),
     ("call_exception_handler", Hook::CallExceptionHandler),
     ("stop", Hook::Stop),
+    ("_make_socket_transport", Hook::MakeSocketTransport),
 ];
 
 class! {

@@ -19,9 +19,9 @@ use slots::{Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw
 use super::{Future, State, given_loop, loop_of};
 use crate::base_events::create_future;
 use crate::base_futures::isfuture;
-use crate::events::{LoopCore, running_loop};
-use crate::exceptions;
+use crate::events::{Kind, LoopCore, running_loop};
 use crate::futures::given;
+use crate::{exceptions, face};
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Side {
@@ -316,6 +316,25 @@ pub fn set_result_unless_cancelled<'py>(future: &Bound<'py, PyAny>, result: &Bou
         None if is(future, "cancelled")? => Ok(()),
         None => future.call_method1(intern!(future.py(), "set_result"), (result,)).map(drop),
     }
+}
+
+/// A future that is to have the result None, unless it was cancelled by then.
+static SETTLE: Kind = Kind {
+    run: |future, _| set_result_unless_cancelled(future, &future.py().None().into_bound(future.py())),
+    event_loop: |future| Ref::<Future>::cast(future)?.event_loop(future.py()).map(Own::new),
+    context: |_| None,
+    name: "FutureSettle",
+    qualname: Some("_set_result_unless_cancelled"),
+};
+
+/// `call_soon(_set_result_unless_cancelled, future, None)`.
+pub fn settle_soon<'py>(core: &Ref<'py, LoopCore>, future: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = core.py();
+    if LoopCore::is_straight(core) && Ref::<Future>::cast_exact(future).is_some() {
+        return LoopCore::schedule(core, future.clone(), None, &SETTLE);
+    }
+    let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
+    core.any().call_method1(intern!(py, "call_soon"), (set, future, py.None())).map(drop)
 }
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {

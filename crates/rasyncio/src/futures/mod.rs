@@ -37,7 +37,7 @@ use crate::events::core::{call_soon, call_soon_by_name};
 use crate::events::{Kind, LoopCore, NativeCallback, get_event_loop};
 use crate::exceptions;
 
-pub use self::chain::wrap_job;
+pub use self::chain::{settle_soon, wrap_job};
 pub(crate) use self::class::given;
 pub use self::iter::FutureIter;
 pub use self::wait::{Next, Then, Wait};

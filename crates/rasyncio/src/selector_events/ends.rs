@@ -26,7 +26,7 @@ pub fn leaves(py: Python<'_>, error: &PyErr) -> bool {
 /// exception handler.
 pub fn report_end<'py>(
     [transport, protocol, event_loop]: Ends<'py>,
-    room: &str,
+    room: &'static str,
     is_debug: bool,
     exception: &Bound<'py, PyAny>,
     message: &Bound<'py, PyAny>,
@@ -74,6 +74,12 @@ pub fn extra_info(extra: &Slot, args: &Args<'_, '_>) -> PyResult<Own> {
     extra.get_or_none(py).call_method1(intern!(py, "get"), (name, default)).map(Own::new)
 }
 
+/// A socket as transports show it to users.
+pub fn shown<'py>(sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = sock.py();
+    face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?.call1((sock,))
+}
+
 /// What is known of a socket that a transport takes over: `extra`, the socket for users to see, and both addresses.
 pub fn known_of<'py>(sock: &Bound<'py, PyAny>, extra: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyDict>> {
     let py = sock.py();
@@ -81,8 +87,7 @@ pub fn known_of<'py>(sock: &Bound<'py, PyAny>, extra: Option<&Bound<'py, PyAny>>
     if let Some(extra) = extra {
         known.update(extra.cast::<PyDict>()?.as_mapping())?;
     }
-    let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
-    known.set_item(intern!(py, "socket"), wrapper.call1((sock,))?)?;
+    known.set_item(intern!(py, "socket"), shown(sock)?)?;
     let address = |method: &str| match sock.call_method0(method) {
         Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
         answered => answered,

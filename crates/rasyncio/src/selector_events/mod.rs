@@ -9,7 +9,10 @@
 //! - `datagram`: datagram sockets under protocols.
 //! - `flow`: the marks of a write buffer.
 //! - `ends`: what transports have in common.
-//! - `sock`: sock_recv and its kin, accepting.
+//! - `sock`: sock_recv and its kin; `quick_sock`: the two that are called most, without a coroutine.
+//! - `accept`: connections for servers.
+//! - `plain`: which socket objects need not be asked.
+//! - `by_number`: objects by descriptor.
 //! - `sendfile`: files over transports.
 //!
 //! Two modes. With its own poller the loop is native throughout. With a `selectors` object, given by the caller or made
@@ -18,9 +21,12 @@
 //!
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
+mod accept;
+mod by_number;
 mod datagram;
 pub mod ends;
 pub mod flow;
+mod plain;
 mod quick_sock;
 mod sendfile;
 mod sock;
@@ -29,6 +35,7 @@ mod turn;
 pub mod watch;
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use engine::interest::Interests;
@@ -40,9 +47,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Version, Visit, Visitor, class, opt};
 
+pub use self::accept::stop_serving;
+use self::by_number::WeakByNumber;
 pub use self::quick_sock::{quick_recv, quick_sendall};
-pub use self::sock::stop_serving;
-use self::watch::{Guests, Watcher};
+use self::watch::Watcher;
 use crate::base_events::BaseEventLoop;
 use crate::events::LoopCore;
 use crate::{exceptions, face};
@@ -81,9 +89,11 @@ class! {
         /// The class of plain sockets, as it was found to be.
         plain_socket: Cell<Version>,
         /// Which socket object was last watched as a guest under a number.
-        guests: Guests,
+        guests: WeakByNumber,
         /// The selectors object, if there is one.
         selector: Slot,
+        /// Who uses which descriptor; once somebody has looked at `_transports`, the dictionary that he saw.
+        users: WeakByNumber,
         transports: Slot,
         /// Turns since signals were last looked for.
         quiet_turns: Cell<u32>,
@@ -201,15 +211,39 @@ impl BaseSelectorEventLoop {
         }
     }
 
-    /// `_transports`: descriptors of live transports, made when the first comes.
+    /// `_transports`: descriptors of live transports, as a dictionary from the first look on.
     pub fn transports<'py>(this: &Ref<'py, BaseSelectorEventLoop>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         if let Some(dict) = this.transports.get(py) {
             return Ok(dict);
         }
         let dict = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakValueDictionary"))?.call0()?;
+        for (fd, transport) in this.users.take(py) {
+            dict.set_item(fd, transport)?;
+        }
         this.transports.set(dict.clone());
         Ok(dict)
+    }
+
+    /// Notes that a transport uses a descriptor.
+    pub fn note_transport(
+        this: &Ref<'_, BaseSelectorEventLoop>,
+        fd: RawFd,
+        transport: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match this.transports.get(this.py()) {
+            Some(dict) => dict.set_item(fd, transport),
+            None => this.users.put(fd, transport).map(drop),
+        }
+    }
+
+    /// The transport that uses a descriptor, or did last.
+    fn transport_of<'py>(this: &Ref<'py, BaseSelectorEventLoop>, fd: RawFd) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = this.py();
+        match this.transports.get(py) {
+            Some(dict) => Ok(Some(dict.call_method1(intern!(py, "get"), (fd,))?).filter(|found| !found.is_none())),
+            None => Ok(this.users.get(py, fd)),
+        }
     }
 
     /// What `BaseSelectorEventLoop.close` does.
@@ -319,6 +353,7 @@ impl Class for BaseSelectorEventLoop {
         );
         sendfile::define(spec);
         sock::define(spec);
+        accept::define(spec);
         datagram::define(spec);
         watch::define(spec);
     }

@@ -18,15 +18,13 @@ use std::cell::Cell;
 use std::io;
 
 use engine::sys::socket;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyType};
-use slots::{Args, Class, Link, Own, Ref, Slot, Spec, Version, class};
+use pyo3::types::{PyBytes, PyInt};
+use slots::{Args, Class, Link, Own, Ref, Slot, Spec, class};
 
-use super::{BaseSelectorEventLoop, core, watch};
+use super::{BaseSelectorEventLoop, core, plain, watch};
 use crate::base_events::create_future;
-use crate::coroutines::{Shell, plain};
+use crate::coroutines::{self, Shell};
 use crate::events::{Hook, Kind, LoopCore, running_loop};
 use crate::exceptions;
 use crate::futures::{Future, Next, Wait};
@@ -215,56 +213,27 @@ fn plain_loop<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py,
     plain.then_some(this)
 }
 
-/// The number of a socket that is exactly a `socket.socket` and open.
-fn plain_number(this: &Ref<'_, BaseSelectorEventLoop>, object: &Bound<'_, PyAny>) -> PyResult<Option<i32>> {
-    if !this.plain_socket.get().is_of_any(object) {
-        if !is_unpatched(object)? {
-            return Ok(None);
-        }
-        this.plain_socket.set(Version::of(object));
-    }
-    Ok(slots::front_number(object).filter(|number| *number >= 0))
-}
-
-/// Whether an open socket is exactly a `socket.socket` whose methods are the system's own and whose number is at its front.
-fn is_unpatched(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let py = object.py();
-    let (class, native) = (SOCKET.import(py, "socket", "socket")?, NATIVE.import(py, "_socket", "socket")?);
-    if !object.get_type().is(class) {
-        return Ok(false);
-    }
-    for name in [intern!(py, "recv"), intern!(py, "send"), intern!(py, "fileno")] {
-        if !class.getattr(name)?.is(&native.getattr(name)?) {
-            return Ok(false);
-        }
-    }
-    let number: i32 = object.call_method0(intern!(py, "fileno"))?.extract()?;
-    Ok(number >= 0 && slots::front_number(object) == Some(number))
-}
-
 /// `sock_recv(sock, n)`, n above zero.
 pub fn quick_recv<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
-    let Some([event_loop, sock, count]) = plain(args) else { return Ok(None) };
+    let Some([event_loop, sock, count]) = coroutines::plain(args) else { return Ok(None) };
     let count = count.cast_exact::<PyInt>().ok().and_then(|count| count.extract::<u32>().ok()).unwrap_or(0);
     if count == 0 || count > MOST_BYTES {
         return Ok(None);
     }
     let Some(this) = plain_loop(event_loop) else { return Ok(None) };
-    let Some(fd) = plain_number(this, sock)? else { return Ok(None) };
+    let Some(fd) = plain::plain(this, sock)?.map(|plain| plain.fd) else { return Ok(None) };
     let call = Call { count: Cell::new(count as usize), ..Call::of(sock, fd) };
     Wait::called(&RECV, event_loop, Some(Ref::create(py, call)?.any())).map(Some)
 }
 
 /// `sock_sendall(sock, data)` of bytes.
 pub fn quick_sendall<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Option<Own>> {
-    let Some([event_loop, sock, data]) = plain(args) else { return Ok(None) };
+    let Some([event_loop, sock, data]) = coroutines::plain(args) else { return Ok(None) };
     if !data.is_exact_instance_of::<PyBytes>() {
         return Ok(None);
     }
     let Some(this) = plain_loop(event_loop) else { return Ok(None) };
-    let Some(fd) = plain_number(this, sock)? else { return Ok(None) };
+    let Some(fd) = plain::plain(this, sock)?.map(|plain| plain.fd) else { return Ok(None) };
     let call = Call { data: Slot::of(data.clone()), ..Call::of(sock, fd) };
     Wait::called(&SENDALL, event_loop, Some(Ref::create(py, call)?.any())).map(Some)
 }

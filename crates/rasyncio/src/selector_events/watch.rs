@@ -16,15 +16,14 @@
 //!
 //! Differs from CPython: an object given as descriptor is turned into its number once, here.
 
-use std::cell::RefCell;
 use std::os::fd::RawFd;
 
 use engine::interest::{Direction, Refused, Tenure};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyWeakrefReference};
-use slots::{Args, Own, Ref, Signature, Spec, Visit, Visitor, arg};
+use pyo3::types::PyTuple;
+use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseSelectorEventLoop, core};
 use crate::events::{Entry, Handle, Hook, Kind, LoopCore, NativeCallback};
@@ -35,43 +34,6 @@ pub struct Watcher {
     pub(super) object: Own,
     /// None for a Handle.
     pub(super) kind: Option<&'static Kind>,
-}
-
-/// By descriptor, a weak reference to the socket object that was its last guest: alive and equal, it is the same socket still,
-/// and so the same file, for a socket object that was closed never gets a number again.
-#[derive(Default)]
-pub struct Guests(RefCell<Vec<Option<Own>>>);
-
-impl Visit for Guests {
-    fn visit(&self, visitor: &Visitor) {
-        if let Ok(guests) = self.0.try_borrow() {
-            guests.iter().flatten().for_each(|guest| guest.visit(visitor));
-        }
-    }
-    fn clear(&self) {
-        let guests = self.0.take();
-        drop(guests);
-    }
-}
-
-impl Guests {
-    /// Notes the guest; answers whether it was the last one.
-    fn is_same(&self, fd: RawFd, socket: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let guest = PyWeakrefReference::new(socket)?;
-        let Ok(index) = usize::try_from(fd) else { return Ok(false) };
-        let replaced = {
-            let mut guests = self.0.borrow_mut();
-            if guests.len() <= index {
-                guests.resize_with(index + 1, || None);
-            }
-            match &guests[index] {
-                Some(last) if last.bind(socket.py()).is(&guest) => return Ok(true),
-                _ => guests[index].replace(Own::new(guest.into_any())),
-            }
-        };
-        drop(replaced);
-        Ok(false)
-    }
 }
 
 const EVENT_READ: i32 = 1;
@@ -135,7 +97,8 @@ pub(super) fn add_guest<'py>(
     reads: bool,
 ) -> PyResult<()> {
     this.check_closed()?;
-    let same = this.guests.is_same(fd, socket)?;
+    // A socket object that is alive still has the file that it had: one that was closed never gets a number again.
+    let same = this.guests.put(fd, socket)?;
     let direction = if reads { Direction::Read } else { Direction::Write };
     watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind) }, Tenure::Guest { same })
 }
@@ -336,22 +299,17 @@ pub(super) fn is_watched_by(
 
 /// RuntimeError if a transport uses the descriptor.
 pub(super) fn ensure_no_transport_number(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd) -> PyResult<()> {
-    if !this.transports.is_set() {
-        return Ok(());
-    }
-    ensure_no_transport(this, fd.into_pyobject(this.py())?.as_any())
+    ensure_free(this, fd, fd.into_pyobject(this.py())?.as_any())
 }
 
-fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
+    ensure_free(this, descriptor(given)?, given)
+}
+
+fn ensure_free(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd, given: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let Some(transports) = this.transports.get(py) else { return Ok(()) };
-    let fd = if given.is_instance_of::<pyo3::types::PyInt>() {
-        given.clone()
-    } else {
-        descriptor(given)?.into_pyobject(py)?.into_any()
-    };
-    let transport = transports.call_method1(intern!(py, "get"), (fd,))?;
-    if transport.is_none() || transport.call_method0(intern!(py, "is_closing"))?.is_truthy()? {
+    let Some(transport) = BaseSelectorEventLoop::transport_of(this, fd)? else { return Ok(()) };
+    if transport.call_method0(intern!(py, "is_closing"))?.is_truthy()? {
         return Ok(());
     }
     Err(PyRuntimeError::new_err(format!(

@@ -24,6 +24,15 @@ use crate::sys::Descriptor;
 /// The most slices one [`send_slices`] takes; the kernel's `UIO_MAXIOV`. More are left for the next call.
 pub const MOST_SLICES: usize = 1024;
 
+/// The families of IPv4 and IPv6.
+pub const INTERNET: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
+/// The type of stream sockets.
+pub const STREAM: i32 = libc::SOCK_STREAM;
+/// What is added to a type to say that the socket is non-blocking.
+pub const NONBLOCKING: i32 = libc::SOCK_NONBLOCK;
+/// The protocol of stream sockets of the internet families.
+pub const TCP: i32 = libc::IPPROTO_TCP;
+
 /// Receive into initialised memory. Zero means the end of the stream, unless `buffer` is empty.
 #[inline]
 pub fn receive(fd: Descriptor, buffer: &mut [u8]) -> io::Result<usize> {

@@ -75,13 +75,9 @@ impl Last {
                 return Ok(object);
             }
         }
-        let host = datagram::host(address.ip());
-        let object = match address {
-            SocketAddr::V4(four) => (host, four.port()).into_pyobject(py)?,
-            SocketAddr::V6(six) => (host, six.port(), six.flowinfo(), six.scope_id()).into_pyobject(py)?,
-        };
-        self.remember(address, object.as_any());
-        Ok(object.into_any())
+        let object = address_object(py, address)?;
+        self.remember(address, &object);
+        Ok(object)
     }
 
     /// The address that a Python object means; None where only the socket object can tell.
@@ -93,6 +89,15 @@ impl Last {
         self.remember(address, object);
         Some(address)
     }
+}
+
+/// An internet address as Python's socket module shows it.
+pub(in crate::selector_events) fn address_object(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
+    let host = datagram::host(address.ip());
+    Ok(match address {
+        SocketAddr::V4(four) => (host, four.port()).into_pyobject(py)?.into_any(),
+        SocketAddr::V6(six) => (host, six.port(), six.flowinfo(), six.scope_id()).into_pyobject(py)?.into_any(),
+    })
 }
 
 fn understand(family: Family, given: &Bound<'_, PyTuple>) -> Option<SocketAddr> {

@@ -39,6 +39,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use slots::{Args, Class, Link, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
+pub(super) use self::address::address_object;
 use self::address::{Family, Last};
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{pause_reading, read_ready, resume_reading, start_reading};
@@ -48,8 +49,8 @@ use super::ends::{Ends, extra_info, known_of};
 use super::flow::Marks;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
-use crate::face;
 use crate::selector_events::watch;
+use crate::{face, futures};
 
 /// The most bytes that are received of one datagram.
 const MOST_BYTES: usize = 256 * 1024;
@@ -225,7 +226,7 @@ impl DatagramTransport {
             }
         }
         this.protocol.set(protocol.clone());
-        BaseSelectorEventLoop::transports(event_loop)?.set_item(this.fd.get(), this.any())?;
+        BaseSelectorEventLoop::note_transport(event_loop, this.fd.get(), this.any())?;
         // From here on the transport answers for the socket.
         this.socket.set(sock.clone());
         let made = protocol.getattr(intern!(py, "connection_made"))?;
@@ -233,8 +234,7 @@ impl DatagramTransport {
         this.reading_context.set(slots::copy_current(py)?);
         LoopCore::schedule(core, this.any().clone(), None, &BEGIN)?;
         if let Some(waiter) = waiter {
-            let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
-            event_loop.any().call_method1(intern!(py, "call_soon"), (set, waiter, py.None()))?;
+            futures::settle_soon(core, waiter)?;
         }
         Ok(this)
     }

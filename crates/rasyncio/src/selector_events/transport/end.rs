@@ -17,6 +17,7 @@ use slots::Ref;
 use super::read::stop_reading;
 use super::write::{drop_buffer, stop_writing, tell_waiter};
 use super::{LOST, SocketTransport};
+use crate::base_events::server;
 use crate::events::LoopCore;
 use crate::selector_events::ends::fatal;
 use crate::selector_events::watch;
@@ -82,7 +83,7 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error:
         this.core.unset();
     }
     let detached = match server {
-        Some(server) => server.call_method1(intern!(py, "_detach"), (this.any(),)).map(drop),
+        Some(server) => server::detach(&server, this.any()),
         None => Ok(()),
     };
     if this.empty_waiter.is_set() {
@@ -97,6 +98,9 @@ pub(super) fn close_socket(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let is_ours = SocketTransport::descriptor(this) == this.fd.get();
     let Some(socket) = this.socket.take(py) else { return Ok(()) };
+    if !this.extra.is_set() {
+        this.former.set(socket.clone());
+    }
     if let (Some(core), true) = (this.core.get(py), is_ours) {
         this.reading.set(false);
         this.writing.set(false);

@@ -25,38 +25,44 @@
 //! - `read`: what came from the kernel goes to the protocol.
 //! - `write`: what the user sends goes to the kernel, or waits.
 //! - `end`: closing, in order or at once.
+//! - `names`: what it tells of its socket.
 //!
 //! `__class__` answers the face's class, which derives from `asyncio.Transport`: a native type cannot, its layout differs.
 
 mod end;
+mod names;
 mod read;
 mod write;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::io;
+use std::net::SocketAddr;
 
 use engine::buffers::WriteBuffer;
+use engine::sys::socket::{self, INTERNET};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 use slots::{Class, Link, Own, Plain, Ref, Slot, Spec, class};
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
+use self::names::{Names, extra};
 use self::read::{read_ready, start_reading, stop_reading};
 pub(crate) use self::write::bytes_of;
 use self::write::{maybe_pause_protocol, shutdown, write_bytes, write_failed, write_ready, writelines};
 use super::BaseSelectorEventLoop;
 use super::ends::{Ends, extra_info, known_of};
 use super::flow::Marks;
-use crate::base_events::create_future;
+use super::plain::plain;
+use crate::base_events::{create_future, server};
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
-use crate::face;
 use crate::selector_events::watch;
 use crate::sslproto::SslProtocol;
 use crate::streams::StreamReaderProtocol;
+use crate::{exceptions, face, futures};
 
 /// The most bytes that one read takes.
 const MOST_BYTES: usize = 256 * 1024;
@@ -78,7 +84,11 @@ class! {
     pub struct SocketTransport {
         core: Link<LoopCore>,
         socket: Slot,
+        /// Extra information: a dictionary from the first look on, or from birth.
         extra: Slot,
+        /// The addresses that it will have, and the socket object, once that is closed.
+        names: Cell<Names>,
+        former: Slot,
         protocol: Slot,
         server: Slot,
         empty_waiter: Slot,
@@ -189,18 +199,30 @@ fn log_debug(this: &Ref<'_, SocketTransport>, text: &str) -> PyResult<()> {
     }
 }
 
+/// What a transport is born with.
+#[derive(Clone, Copy)]
+pub struct Origin<'a, 'py> {
+    /// A future that is done when the protocol knows of the connection.
+    pub waiter: Option<&'a Bound<'py, PyAny>>,
+    /// Extra information, a dictionary.
+    pub extra: Option<&'a Bound<'py, PyAny>>,
+    /// The address of the other end, where it is known; without `extra` then.
+    pub peer: Option<SocketAddr>,
+    pub server: Option<&'a Bound<'py, PyAny>>,
+    /// The context for all calls of the protocol.
+    pub context: Option<&'a Bound<'py, PyAny>>,
+}
+
 impl SocketTransport {
-    /// A transport for a connected socket; connection_made, reading, and `waiter` are scheduled.
+    /// A transport for a connected socket; connection_made, reading, and the waiter are scheduled.
     pub fn create<'py>(
         event_loop: &Ref<'py, BaseSelectorEventLoop>,
         sock: &Bound<'py, PyAny>,
         protocol: &Bound<'py, PyAny>,
-        waiter: Option<&Bound<'py, PyAny>>,
-        extra: Option<&Bound<'py, PyAny>>,
-        server: Option<&Bound<'py, PyAny>>,
-        context: Option<&Bound<'py, PyAny>>,
+        origin: Origin<'_, 'py>,
     ) -> PyResult<Ref<'py, SocketTransport>> {
         let py = event_loop.py();
+        let Origin { waiter, server, context, .. } = origin;
         let core = super::core(event_loop);
         let this = Ref::create(py, SocketTransport::default())?;
         this.core.set(core.clone());
@@ -208,24 +230,33 @@ impl SocketTransport {
         let made_context = context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?;
         this.context.set(context.map_or_else(|| slots::copy_current(py), |c| Ok(c.clone()))?);
         this.callers_contexts.set(context.is_none() && slots::VERSION < (3, 15));
-        let known = known_of(sock, extra)?;
-        this.extra.set(known.into_any());
+        let plain = plain(event_loop, sock)?;
+        match plain.filter(|plain| origin.extra.is_none() && INTERNET.contains(&plain.family)) {
+            Some(plain) => this.names.set(Names::of(plain.fd, origin.peer)),
+            None => this.extra.set(known_of(sock, origin.extra)?.into_any()),
+        }
         this.socket.set(sock.clone());
-        this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
+        match plain {
+            Some(plain) => this.fd.set(plain.fd),
+            None => this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?),
+        }
         this.direct.set(slots::front_number(sock) == Some(this.fd.get()));
         SocketTransport::set_protocol(&this, protocol)?;
         if let Some(server) = server {
             this.server.set(server.clone());
-            server.call_method1(intern!(py, "_attach"), (this.any(),))?;
+            server::attach(server, this.any())?;
         }
-        BaseSelectorEventLoop::transports(event_loop)?.set_item(this.fd.get(), this.any())?;
-        face(py, "base_events")?.call_method1(intern!(py, "_set_nodelay"), (sock,))?;
+        BaseSelectorEventLoop::note_transport(event_loop, this.fd.get(), this.any())?;
+        match plain {
+            Some(plain) if plain.is_tcp() => socket::set_nodelay(plain.fd).map_err(exceptions::os_error)?,
+            Some(_) => {}
+            None => drop(face(py, "base_events")?.call_method1(intern!(py, "_set_nodelay"), (sock,))?),
+        }
         let made = protocol.getattr(intern!(py, "connection_made"))?;
         call_soon(event_loop.any(), made, this.any(), made_context)?;
         LoopCore::schedule(core, this.any().clone(), None, &BEGIN)?;
         if let Some(waiter) = waiter {
-            let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
-            event_loop.any().call_method1(intern!(py, "call_soon"), (set, waiter, py.None()))?;
+            futures::settle_soon(core, waiter)?;
         }
         Ok(this)
     }
@@ -282,15 +313,15 @@ impl SocketTransport {
 
     fn set_protocol<'py>(this: &Ref<'py, SocketTransport>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = this.py();
-        let is_native = |name: &str| -> PyResult<bool> {
+        let is_native = |name: &Bound<'py, PyString>| -> PyResult<bool> {
             Ok(protocol.get_type().getattr(name)?.get_type().name()? == "method_descriptor")
         };
         let style = if Ref::<StreamReaderProtocol>::cast(protocol).is_some()
-            && is_native("data_received")?
-            && is_native("eof_received")?
+            && is_native(intern!(py, "data_received"))?
+            && is_native(intern!(py, "eof_received"))?
         {
             Style::Stream
-        } else if Ref::<SslProtocol>::cast(protocol).is_some() && is_native("buffer_updated")? {
+        } else if Ref::<SslProtocol>::cast(protocol).is_some() && is_native(intern!(py, "buffer_updated"))? {
             Style::Tls
         } else if protocol.is_instance(&face(py, "protocols")?.getattr(intern!(py, "BufferedProtocol"))?)? {
             Style::Buffered
@@ -355,7 +386,7 @@ impl Class for SocketTransport {
         let server = this.server.take(py);
         let closed = close_socket(this);
         if let Some(server) = server {
-            server.call_method1(intern!(py, "_detach"), (this.any(),))?;
+            server::detach(&server, this.any())?;
         }
         warned.and(closed)
     }
@@ -452,7 +483,10 @@ impl Class for SocketTransport {
                 c"get_extra_info",
                 c"get_extra_info($self, /, name, default=None)\n--\n\n\
                     'socket', 'peername', 'sockname', or what was given at creation.",
-                |this, args| extra_info(&this.extra, args),
+                |this, args| {
+                    extra(this)?;
+                    extra_info(&this.extra, args)
+                },
             )
             .method0(
                 c"get_write_buffer_size",
@@ -507,7 +541,7 @@ impl Class for SocketTransport {
             .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
             .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))
             .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
-            .get(c"_extra", c"", |this| Ok(this.extra.get(this.py()).map(Own::new)))
+            .get(c"_extra", c"", |this| extra(this).map(Own::new))
             .get(c"_server", c"", |this| Ok(this.server.get(this.py()).map(Own::new)))
             .get(c"_closing", c"", |this| Ok(this.closing.get()))
             .get(c"_paused", c"", |this| Ok(this.paused.get()))

@@ -1,0 +1,82 @@
+//! Which socket objects are plain: their system calls may be made by number, without their methods.
+//!
+//! Called by what would call a method of a socket otherwise: `quick_sock`, `accept`, `transport`. A plain socket is exactly a
+//! `socket.socket` whose class is as Python made it. Its number, family, type and protocol stand at its front; that
+//! is a fact about an implementation, so it is checked against what the class's own attributes say, once for each state of the class
+//! (`slots::Version`). Whoever patches `socket.socket` makes its sockets not plain.
+
+use std::os::fd::RawFd;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyFunction, PyType};
+use slots::{Ref, Version, front_numbers};
+
+use super::BaseSelectorEventLoop;
+
+/// What a plain socket says of itself, as the system's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    pub fd: RawFd,
+    pub family: i32,
+    pub kind: i32,
+    pub protocol: i32,
+}
+
+impl Plain {
+    /// A TCP socket that says so; one made without a protocol does not, and asyncio leaves it as it is.
+    pub fn is_tcp(&self) -> bool {
+        use engine::sys::socket::{INTERNET, STREAM, TCP};
+        INTERNET.contains(&self.family) && self.kind == STREAM && self.protocol == TCP
+    }
+}
+
+/// The class of plain sockets.
+pub fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    SOCKET.import(py, "socket", "socket")
+}
+
+/// What a socket says of itself, if it is plain and open.
+pub fn plain(this: &Ref<'_, BaseSelectorEventLoop>, socket: &Bound<'_, PyAny>) -> PyResult<Option<Plain>> {
+    if !this.plain_socket.get().is_of_any(socket) {
+        if !is_as_python_made_it(socket)? {
+            return Ok(None);
+        }
+        this.plain_socket.set(Version::of(socket));
+    }
+    Ok(at_front(socket).filter(|plain| plain.fd >= 0))
+}
+
+fn at_front(socket: &Bound<'_, PyAny>) -> Option<Plain> {
+    let [fd, family, kind, protocol] = front_numbers(socket)?;
+    Some(Plain { fd, family, kind, protocol })
+}
+
+fn is_as_python_made_it(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = socket.py();
+    let (class, native) = (class(py)?, NATIVE.import(py, "_socket", "socket")?);
+    if !socket.get_type().is(class) {
+        return Ok(false);
+    }
+    for name in ["recv", "send", "fileno", "setblocking", "setsockopt", "getsockname", "getpeername"] {
+        if !class.getattr(name)?.is(&native.getattr(name)?) {
+            return Ok(false);
+        }
+    }
+    let accept = class.getattr(intern!(py, "accept"))?;
+    let module = accept.cast::<PyFunction>().ok().and_then(|accept| accept.getattr(intern!(py, "__module__")).ok());
+    if !module.is_some_and(|module| module.eq("socket").unwrap_or(false)) {
+        return Ok(false);
+    }
+    let own = |name: &str| -> PyResult<i32> { native.getattr(name)?.call_method1("__get__", (socket,))?.extract() };
+    let said = Plain {
+        fd: socket.call_method0(intern!(py, "fileno"))?.extract()?,
+        family: own("family")?,
+        kind: own("type")?,
+        protocol: own("proto")?,
+    };
+    Ok(at_front(socket) == Some(said))
+}
