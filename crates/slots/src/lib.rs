@@ -9,7 +9,7 @@
 //! | `class` | native classes: layout, birth, free lists, collection, finalizers, death |
 //! | `spec` | their methods, attributes and slots |
 //! | `args` | argument parsing with CPython's texts |
-//! | `bytes` | bytes objects that the kernel writes |
+//! | `bytes` | memory that the kernel writes and Python code reads |
 //! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
 //! | `send` | resuming awaitables, and being resumed |
 //! | `stop` | the exception that carries a result to `await` |
@@ -47,7 +47,7 @@ mod thread;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
 pub use audit::audit;
-pub use bytes::filled;
+pub use bytes::{Shown, filled};
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};

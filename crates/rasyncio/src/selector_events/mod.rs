@@ -45,7 +45,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, Version, Visit, Visitor, class, opt};
+use slots::{Class, Own, Plain, Ref, Shown, Signature, Slot, Spec, Version, Visit, Visitor, class, opt};
 
 pub use self::accept::stop_serving;
 use self::by_number::WeakByNumber;
@@ -86,6 +86,8 @@ class! {
         courtesy: Plain<RefCell<Option<Courtesy>>>,
         /// Where received bytes stand until a bytes object is made of them.
         pub(crate) scratch: Plain<RefCell<Vec<u8>>>,
+        /// As much memory that Python code can read too; made when a connection under TLS reads.
+        pub(crate) shown: Plain<RefCell<Option<Rc<Shown>>>>,
         /// The class of plain sockets, as it was found to be.
         plain_socket: Cell<Version>,
         /// Which socket object was last watched as a guest under a number.

@@ -17,7 +17,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slots::{Args, Own, Parsed, Ref, Signature, Slot, Visit, Visitor, opt};
 
-use super::object::{incoming, pending};
 use super::{SslProtocol, leaves};
 use crate::futures::given;
 
@@ -139,10 +138,10 @@ pub(super) fn control_app_writing(this: &Ref<'_, SslProtocol>, size: usize) -> P
     }
 }
 
-/// Pauses or resumes the transport below, by what waits to be decrypted.
-pub(super) fn control_transport_reading(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+/// Pauses or resumes the transport below, now that `size` bytes wait to be decrypted.
+pub(super) fn control_transport_reading(this: &Ref<'_, SslProtocol>, size: usize) -> PyResult<()> {
     let py = this.py();
-    let method = match this.incoming.crossed(pending(&incoming(this))?) {
+    let method = match this.incoming.crossed(size) {
         Some(Crossing::Pause) => intern!(py, "pause_reading"),
         Some(Crossing::Resume) => intern!(py, "resume_reading"),
         None => return Ok(()),

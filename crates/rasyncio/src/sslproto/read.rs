@@ -40,10 +40,11 @@ pub(super) fn deliver(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
 }
 
 fn deliver_all(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let mut left = None;
     if !this.app_reading_paused.get() {
         match this.style.get() {
             Style::Buffered => deliver_buffered(this)?,
-            _ => deliver_bytes(this)?,
+            _ => left = deliver_bytes(this)?,
         }
         if this.backlog.borrow().is_empty() {
             write::send(this)?;
@@ -51,20 +52,21 @@ fn deliver_all(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
             write::encrypt(this)?;
         }
     }
-    flow::control_transport_reading(this)
+    let left = match left {
+        Some(left) => left,
+        None => pending(&incoming(this))?,
+    };
+    flow::control_transport_reading(this, left)
 }
 
-/// Whether the SSLObject may have more, after it gave all of a record.
-fn may_have_more(this: &Ref<'_, SslProtocol>) -> PyResult<bool> {
-    Ok(!is_known(this) || pending(&incoming(this))? > 0)
-}
-
-fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+/// Answers how many bytes are left to be decrypted, if that is known.
+fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<Option<usize>> {
     let py = this.py();
     let (coder, known) = (coder(this), is_known(this));
     let most = if known { RECORD } else { MOST_BYTES };
     let mut first = None;
     let mut others = Vec::new();
+    let mut left = None;
     let closed = loop {
         match coder.call_method1(intern!(py, "read"), (most,)) {
             Ok(chunk) if !chunk.is_truthy()? => break true,
@@ -74,7 +76,9 @@ fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
                     None => first = Some(chunk),
                     Some(_) => others.push(chunk),
                 }
-                if !may_have_more(this)? {
+                // All of a record was given: there is more only if there is more to decrypt.
+                if known && pending(&incoming(this))? == 0 {
+                    left = Some(0);
                     break false;
                 }
             }
@@ -89,7 +93,7 @@ fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
         tell_eof(this)?;
         shutdown::start(this)?;
     }
-    Ok(())
+    Ok(left)
 }
 
 fn joined<'py>(first: Bound<'py, PyBytes>, others: Vec<Bound<'py, PyBytes>>) -> PyResult<Bound<'py, PyBytes>> {

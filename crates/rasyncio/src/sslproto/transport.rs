@@ -290,7 +290,7 @@ fn define_marks(spec: &mut Spec<SslTransport>) {
             let Some(protocol) = SslTransport::protocol(this) else { return Ok(()) };
             let [high, low] = flow::parse(args)?;
             protocol.incoming.set(high, low, &constant(this.py(), define::USUAL_READ)?)?;
-            flow::control_transport_reading(&protocol)
+            flow::control_transport_reading(&protocol, object::pending(&object::incoming(&protocol))?)
         },
     );
 }

@@ -13,10 +13,12 @@
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, sockopt};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::slice;
 
 use super::{borrow, written};
 use crate::sys::Descriptor;
@@ -48,6 +50,17 @@ pub fn receive_raw(fd: Descriptor, memory: &mut [MaybeUninit<u8>]) -> io::Result
     let count = retry_on_intr(|| Ok(rustix::net::recv(fd, &mut *memory, RecvFlags::empty())?.0.0.len()))?;
     // SAFETY: the kernel wrote so many bytes, from the beginning on.
     Ok(unsafe { written(memory, count) })
+}
+
+/// Receive into memory that somebody else has too.
+#[inline]
+pub fn receive_shared(fd: Descriptor, memory: &[Cell<u8>]) -> io::Result<usize> {
+    let fd = borrow(fd)?;
+    // SAFETY: cells are written through shared references by design, and have the layout of what is in them; they are not
+    // `Sync`, and this thread does nothing else until the system call has returned.
+    let memory = unsafe { slice::from_raw_parts_mut(memory.as_ptr().cast_mut().cast::<u8>(), memory.len()) };
+    let (received, _) = retry_on_intr(|| rustix::net::recv(fd, &mut *memory, RecvFlags::empty()))?;
+    Ok(received)
 }
 
 /// Send bytes; the count says how many the kernel took.

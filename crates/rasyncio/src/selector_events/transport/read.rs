@@ -12,13 +12,14 @@
 //! The end of the stream: `eof_received` decides whether the transport stays open for writing.
 
 use std::io;
+use std::rc::Rc;
 
 use engine::sys::socket;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use slots::Ref;
+use slots::{Ref, Shown};
 
 use super::end::{close, fatal_error};
 use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, log_debug, would_block};
@@ -27,6 +28,9 @@ use crate::selector_events::ends::leaves;
 use crate::selector_events::watch;
 use crate::sslproto::SslProtocol;
 use crate::streams::{StreamReader, StreamReaderProtocol};
+
+/// So many bytes are copied faster than a memoryview is made.
+const LITTLE: usize = 2048;
 
 pub(super) fn start_reading(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.closing.get() || this.paused.get() || this.reading.replace(true) {
@@ -77,8 +81,7 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
         return Ok(Err(io::ErrorKind::WouldBlock.into()));
     };
-    // What is encrypted is copied once more in any case, and all that there is should be decrypted in one breath.
-    let last = if this.style.get() == Style::Tls { 0 } else { this.last_read.get() };
+    let last = this.last_read.get();
     let room = if last >= LARGE { (last + last / 16 + 4096).min(MOST_BYTES) } else { MOST_BYTES };
     let received = if last >= LARGE {
         slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?
@@ -95,6 +98,42 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
         native.bytes_read.set(native.bytes_read.get() + count);
     }
     Ok(received)
+}
+
+/// What the kernel has, for somebody who copies it at once: a memoryview of memory of the loop's, unless it is little. None at
+/// the end.
+fn receive_shown<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Option<Bound<'py, PyAny>>>> {
+    let (py, fd) = (this.py(), SocketTransport::descriptor(this));
+    let event_loop = SocketTransport::event_loop(this);
+    let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
+        return Ok(Err(io::ErrorKind::WouldBlock.into()));
+    };
+    let known = native.shown.borrow().clone();
+    let shown = match known {
+        Some(shown) => shown,
+        None => {
+            let made = Rc::new(Shown::new(py, MOST_BYTES)?);
+            *native.shown.borrow_mut() = Some(made.clone());
+            made
+        }
+    };
+    let memory = shown.cells(py);
+    let count = match socket::receive_shared(fd, memory) {
+        Ok(0) => return Ok(Ok(None)),
+        Ok(count) => count,
+        Err(error) => return Ok(Err(error)),
+    };
+    native.bytes_read.set(native.bytes_read.get() + count);
+    let data = if count <= LITTLE {
+        let copy = |bytes: &mut [u8]| {
+            bytes.iter_mut().zip(memory).for_each(|(byte, cell)| *byte = cell.get());
+            Ok(())
+        };
+        PyBytes::new_with(py, count, copy)?.into_any()
+    } else {
+        shown.first(py, count)?
+    };
+    Ok(Ok(Some(data)))
 }
 
 fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
@@ -117,9 +156,9 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let protocol = this.protocol.get_or_none(this.py());
     let Some(tls) = Ref::<SslProtocol>::cast(&protocol) else { return Ok(()) };
-    match receive(this)? {
-        Ok(data) if data.as_bytes().is_empty() => read_eof(this),
-        Ok(data) => match SslProtocol::feed(tls, data.as_any()) {
+    match receive_shown(this)? {
+        Ok(None) => read_eof(this),
+        Ok(Some(data)) => match SslProtocol::feed(tls, &data) {
             Ok(()) => Ok(()),
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),
         },
