@@ -163,12 +163,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("launcher, expected", [(["-m", "rasyncio"], "rasyncio"), ([], "asyncio")])
 def test_children_of_multiprocessing_are_on_rasyncio_too(tmp_path, method, launcher, expected):
     program = tmp_path / "spawning.py"
     program.write_text(SPAWNING)
-    assert child("", *launcher, str(program), method) == f"{expected} {expected} __mp_main__\n"
+    assert (
+        child("", *launcher, str(program), method) == f"{expected} {expected} __{'mp_' if method != 'fork' else ''}main__\n"
+    )
 
 
 def test_a_child_process_is_on_rasyncio_unless_the_variable_is_taken_away():

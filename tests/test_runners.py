@@ -13,6 +13,7 @@ import threading
 
 import pytest
 import rasyncio
+import stress_interrupt
 
 PACKAGES = ("asyncio", "rasyncio")
 HEAD = """import PACKAGE as asyncio, os, signal, sys, threading
@@ -313,3 +314,9 @@ def test_a_runner_leaves_nothing_behind():
     assert loop.is_closed()
     with pytest.raises(RuntimeError, match="Runner is closed"):
         runner.get_loop()
+
+
+@pytest.mark.parametrize("program", stress_interrupt.PROGRAMS)
+def test_a_real_interrupt_at_any_moment(program):
+    ends, _ = stress_interrupt.check(program, 3)
+    assert ends == {stress_interrupt.ENDS[program]: 3}

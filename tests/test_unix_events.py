@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
+import warnings
 
 import pytest
 import rasyncio
@@ -297,3 +299,151 @@ def test_a_connection_that_is_cancelled_or_refused_leaves_nothing(tmp_path):
             await rasyncio.sleep(0)
 
     rasyncio.run(main())
+
+
+@pytest.fixture
+def own_loop():
+    """One of rasyncio only: asyncio sleeps on where these loops wake."""
+    event_loop = rasyncio.new_event_loop()
+    yield event_loop
+    event_loop.close()
+
+
+def test_an_idle_loop_hears_of_a_handler_written_in_python(own_loop):
+    """Whichever thread the kernel gives the signal to; `signal.signal` alone, without the loop's knowledge."""
+
+    def elsewhere():
+        running.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    running = threading.Event()
+    old = signal.signal(signal.SIGUSR1, lambda *_: own_loop.stop())
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    own_loop.call_soon(running.set)
+    own_loop.run_forever()
+    thread.join()
+    signal.signal(signal.SIGUSR1, old)
+
+
+def test_the_wakeup_descriptor_is_the_loops_while_it_runs(own_loop):
+    async def look():
+        return current_wakeup_fd()
+
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        assert own_loop.run_until_complete(look()) != -1 == current_wakeup_fd()
+        signal.set_wakeup_fd(near.fileno())
+        assert own_loop.run_until_complete(look()) == near.fileno() == current_wakeup_fd()
+        signal.set_wakeup_fd(-1)
+
+        async def put():
+            signal.set_wakeup_fd(near.fileno())
+
+        own_loop.run_until_complete(put())
+        assert signal.set_wakeup_fd(-1) == near.fileno()
+
+
+def test_a_handler_that_goes_while_the_loop_runs_leaves_it_awake(own_loop):
+    async def main():
+        before = current_wakeup_fd()
+        own_loop.add_signal_handler(signal.SIGUSR1, print)
+        own_loop.remove_signal_handler(signal.SIGUSR1)
+        assert current_wakeup_fd() == before != -1
+
+    own_loop.run_until_complete(main())
+    assert current_wakeup_fd() == -1
+
+
+def test_a_handler_outlives_the_run(own_loop):
+    async def main():
+        own_loop.add_signal_handler(signal.SIGUSR1, own_loop.stop)
+
+    own_loop.run_until_complete(main())
+    assert current_wakeup_fd() != -1
+    os.kill(os.getpid(), signal.SIGUSR1)
+    own_loop.run_forever()
+    own_loop.remove_signal_handler(signal.SIGUSR1)
+    assert current_wakeup_fd() == -1
+
+
+def in_child(function):
+    """Calls it in a forked child; whether it came back without an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads beside a fork
+        pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_child_that_was_forked_while_a_loop_runs_has_its_own():
+    async def main():
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with near, far:
+            loop, heard = rasyncio.get_running_loop(), rasyncio.Event()
+            loop.add_reader(near, heard.set)
+
+            def child():
+                with pytest.raises(RuntimeError):
+                    rasyncio.get_running_loop()
+                loop.remove_reader(near)  # the parent's poller must not hear of it
+                near.close()
+                assert rasyncio.run(rasyncio.wait_for(rasyncio.sleep(0, "slept"), 5)) == "slept"
+
+            assert in_child(child)
+            far.send(b"x")
+            await rasyncio.wait_for(heard.wait(), 5)
+            loop.remove_reader(near)
+            assert current_wakeup_fd() != -1
+
+    rasyncio.run(main())
+
+
+def test_a_loop_that_nobody_runs_may_be_run_in_a_child(loop):
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        heard = []
+        loop.add_reader(near, lambda: (heard.append(near.recv(9)), loop.stop()))
+        loop.run_until_complete(rasyncio.sleep(0))
+
+        def child():
+            far.send(b"child")
+            loop.run_forever()
+            assert heard == [b"child"]
+            loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+            signal.raise_signal(signal.SIGUSR1)
+            loop.run_forever()
+            thread = threading.Timer(0, loop.call_soon_threadsafe, (loop.stop,))
+            thread.start()
+            loop.run_forever()
+            loop.close()
+
+        assert in_child(child)
+        far.send(b"parent")
+        loop.run_forever()
+        assert heard == [b"parent"]
+        loop.remove_reader(near)
+
+
+def test_a_forked_child_lets_the_parents_processes_live():
+    async def main():
+        process = await rasyncio.create_subprocess_exec("sleep", "600")
+
+        def child():
+            process._transport.close()
+
+        assert in_child(child)
+        assert process.returncode is None
+        process.terminate()
+        return await process.wait()
+
+    assert rasyncio.run(main()) == -signal.SIGTERM

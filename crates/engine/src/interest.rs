@@ -268,6 +268,21 @@ impl<T> Interests<T> {
         lost
     }
 
+    /// Tell a new poller, which watches nothing, of everything. What it refuses is vacant afterwards, as in [`Interests::flush`].
+    #[must_use = "the listeners of a lost descriptor would wait for ever"]
+    pub fn adopt(&mut self, poller: &impl Registrar) -> Vec<Lost<T>> {
+        let mut lost = Vec::new();
+        for index in 0..self.slots.len() {
+            let fd = index as Descriptor;
+            let slot = &self.slots[index];
+            let Some((interest, trigger)) = slot.known else { continue };
+            if let Err(error) = poller.add(fd, token(fd, slot.generation), interest, trigger) {
+                lost.push(Lost { fd, error, released: self.vacate(fd) });
+            }
+        }
+        lost
+    }
+
     /// Whom an event is for; None when it is stale.
     #[inline]
     pub fn lookup(&self, event: Event) -> Option<Listeners<'_, T>> {

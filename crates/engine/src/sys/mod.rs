@@ -30,7 +30,9 @@
 //! 4. [`pipe`]: reading and writing by number, for pipes and character devices, under the same rules.
 //! 5. [`SignalPipe`], where the system has signals: a descriptor for `signal.set_wakeup_fd` and one to watch.
 //! 6. [`Process`], a child process by a descriptor to watch, where the system has such: reaping and signals by it.
-//! 7. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
+//! 7. [`forked`], where the system has it: what a child must not touch says so, `is_inherited`. A poller that is inherited
+//!    takes every change without a word and makes none; it is replaced before the next wait.
+//! 8. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
 //! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the
 //! other; `EV_CLEAR` for edges alone; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec
@@ -44,6 +46,7 @@ mod unix;
 pub use unix::{
     datagram,
     epoll::{Events, Poller},
+    fork::forked,
     pipe,
     process::Process,
     signal_pipe::SignalPipe,

@@ -295,7 +295,8 @@ fn check_running(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"))
 }
 
-fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
+/// What `_run_forever_setup` does.
+pub fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.any().call_method0(intern!(py, "_check_closed"))?;
     this.any().call_method0(intern!(py, "_check_running"))?;
@@ -310,7 +311,8 @@ fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     set_running_loop(py, Some(this.any().clone()))
 }
 
-fn cleanup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
+/// What `_run_forever_cleanup` does.
+pub fn cleanup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.stopping.set(false);
     this.thread_id.set(0);

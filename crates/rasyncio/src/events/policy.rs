@@ -203,9 +203,10 @@ fn deprecated(py: Python<'_>, name: &str) -> PyResult<()> {
     PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), &std::ffi::CString::new(text)?, 1)
 }
 
-/// What a child process does after a fork: the parent's loops are not its own, nor is the descriptor that signals wake
-/// them by.
+/// What a child process does after a fork: the parent's loops are not its own, nor are their pollers, nor the descriptor that
+/// signals wake them by. One that nobody runs in the parent may be run in the child; it gets a poller of its own then.
 fn on_fork(py: Python<'_>) -> PyResult<()> {
+    engine::sys::forked();
     let policy = face(py, "events")?.getattr(intern!(py, "_event_loop_policy"))?;
     if let Some(policy) = Ref::<DefaultPolicy>::cast(&policy) {
         policy.local.unset();

@@ -157,6 +157,20 @@ impl BaseSelectorEventLoop {
         }
     }
 
+    /// In a forked child: a poller and a waker of its own, in place of those that the parent goes on to use.
+    fn renew_poller(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<Rc<Poller>> {
+        let poller = Rc::new(Poller::new().map_err(exceptions::os_error)?);
+        let inherited = this.poller.borrow_mut().replace(poller.clone());
+        drop(inherited);
+        BaseSelectorEventLoop::make_waker(this)?;
+        Ok(poller)
+    }
+
+    /// Whether the loop waits on its own poller.
+    pub fn has_own_poller(&self) -> bool {
+        self.poller.borrow().is_some()
+    }
+
     fn watch_waker(this: &Ref<'_, BaseSelectorEventLoop>, waker: &Waker) -> PyResult<()> {
         let py = this.py();
         let read = this.any().getattr(intern!(py, "_read_from_self"))?;

@@ -93,8 +93,13 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
 fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) -> PyResult<()> {
     let py = this.py();
     let poller = this.poller.borrow().clone();
-    let Some(poller) = poller else { return Ok(()) };
-    let lost = this.interests.0.borrow_mut().as_mut().map(|table| table.flush(&*poller)).unwrap_or_default();
+    let Some(mut poller) = poller else { return Ok(()) };
+    let mut lost = Vec::new();
+    if poller.is_inherited() {
+        poller = BaseSelectorEventLoop::renew_poller(this)?;
+        lost = this.interests.0.borrow_mut().as_mut().map(|table| table.adopt(&*poller)).unwrap_or_default();
+    }
+    lost.extend(this.interests.0.borrow_mut().as_mut().map(|table| table.flush(&*poller)).unwrap_or_default());
     for lost in lost {
         // Closed behind its owner's back: whoever listens finds out by trying.
         let watchers = [lost.released.reader, lost.released.writer];

@@ -12,6 +12,7 @@
 //! - `sockets`: connections and servers on Unix sockets.
 //! - `pipes`: the ends of pipes under protocols.
 //! - `sendfile`: files over sockets, by the kernel.
+//! - `wakeup`: the wakeup descriptor while the loop runs.
 //! - `children`: child processes.
 //! - `watchers`: who tells that a child process has ended.
 //! - `policy`: the event loop policy of Unix.
@@ -22,6 +23,7 @@ mod pipes;
 mod policy;
 mod sendfile;
 mod sockets;
+mod wakeup;
 mod watchers;
 
 use std::cell::{Cell, RefCell};
@@ -49,6 +51,8 @@ class! {
         /// Signal -> Handle: a dict, live as `_signal_handlers`.
         handlers: Slot,
         pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
+        /// The wakeup descriptor is this loop's while it runs.
+        pub(crate) owns_wakeup: Cell<bool>,
         /// Listening socket -> inode of its file: a dict, live as `_unix_server_sockets`.
         server_sockets: Slot,
         /// Descriptor -> the process that the loop watches by it.
@@ -115,8 +119,12 @@ fn handlers<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Bound<'py, 
 
 /// The pipe that CPython writes signal numbers to, watched by the loop.
 fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
-    if let Some(pipe) = &*this.pipe.borrow() {
-        return Ok(pipe.clone());
+    let old = this.pipe.borrow().clone();
+    match old {
+        // The parent process reads from it, too.
+        Some(old) if old.is_inherited() => watch::remove_reader(core(this.base()), old.fd()).map(drop)?,
+        Some(old) => return Ok(old),
+        None => {}
     }
     let pipe = Rc::new(SignalPipe::new().map_err(exceptions::os_error)?);
     watch::add_reader(core(this.base()), pipe.fd(), this.any().clone(), &SIGNALS)?;
@@ -126,7 +134,7 @@ fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
 
 /// Without a handler the loop needs no pipe.
 fn drop_idle_pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
-    if !handlers(this)?.is_empty() {
+    if !handlers(this)?.is_empty() || this.owns_wakeup.get() {
         return Ok(());
     }
     let pipe = this.pipe.borrow_mut().take();
@@ -144,6 +152,7 @@ fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     }
     let given = signal_module(py)?.call_method1(intern!(py, "set_wakeup_fd"), (-1,));
     drop_idle_pipe(this)?;
+    wakeup::keep(this)?;
     match given {
         Ok(_) => Ok(()),
         Err(error) if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) => {
@@ -236,9 +245,16 @@ fn remove_handler(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny
 }
 
 fn close(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
-    let py = this.py();
     BaseSelectorEventLoop::close(this.base())?;
     children::leave_all(this)?;
+    close_handlers(this)?;
+    let pipe = this.pipe.borrow_mut().take();
+    drop(pipe);
+    Ok(())
+}
+
+fn close_handlers(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+    let py = this.py();
     if !this.handlers.is_set() || handlers(this)?.is_empty() {
         return Ok(());
     }
@@ -289,6 +305,8 @@ impl Class for UnixSelectorEventLoop {
             c"remove_signal_handler($self, /, sig)\n--\n\nRestore the signal's default handler; answer whether there was one of the loop's.", || ("_UnixSelectorEventLoop.remove_signal_handler", "sig"),
             remove_handler,
         )
+        .method0(c"_run_forever_setup", c"_run_forever_setup($self, /)\n--\n\nWhat run_forever() does first; for loops that drive the turns themselves.", wakeup::begin)
+        .method0(c"_run_forever_cleanup", c"_run_forever_cleanup($self, /)\n--\n\nWhat run_forever() does last.", wakeup::end)
         .method1(c"_handle_signal", c"_handle_signal($self, sig, /)\n--\n\nSchedule a signal's handler.", handle_signal)
         .method1(c"_check_signal", c"_check_signal($self, sig, /)\n--\n\nTypeError or ValueError if sig is no signal.", |_, sig| check_signal(sig))
         .method0(c"close", c"close($self, /)\n--\n\nClose the loop and remove its signal handlers. It must not be running.", close)

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::borrow;
+use super::fork::Birth;
 use crate::sys::{Descriptor, Event, Interest, Registrar, Trigger};
 
 /// An epoll instance.
@@ -29,6 +30,7 @@ pub struct Poller {
     epoll: OwnedFd,
     /// The kernel takes nanoseconds, as far as we know.
     precise: AtomicBool,
+    birth: Birth,
 }
 
 /// Where a wait puts its events; kept by the caller from wait to wait.
@@ -46,7 +48,13 @@ const MOST_EVENTS: usize = 4096;
 impl Poller {
     /// A new instance that watches nothing.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, precise: AtomicBool::new(true) })
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, precise: AtomicBool::new(true), birth: Birth::now() })
+    }
+
+    /// Whether it is the parent process's, which this one must not change.
+    #[inline]
+    pub fn is_inherited(&self) -> bool {
+        self.birth.is_inherited()
     }
 
     /// The descriptor of the instance itself, for `fileno()`.
@@ -85,16 +93,25 @@ impl Poller {
 
 impl Registrar for Poller {
     fn add(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         let data = EventData::new_u64(token);
         Ok(epoll::add(&self.epoll, borrow(fd)?, data, flags(interest, trigger))?)
     }
 
     fn modify(&self, fd: Descriptor, token: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         let data = EventData::new_u64(token);
         Ok(epoll::modify(&self.epoll, borrow(fd)?, data, flags(interest, trigger))?)
     }
 
     fn delete(&self, fd: Descriptor) -> io::Result<()> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         Ok(epoll::delete(&self.epoll, borrow(fd)?)?)
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod datagram;
 pub mod epoll;
+pub mod fork;
 pub mod pipe;
 pub mod process;
 pub mod signal_pipe;

@@ -33,7 +33,7 @@ fn code(status: &WaitIdStatus) -> i32 {
 impl Process {
     /// The child of this number. `ESRCH` if it was reaped; `ENOSYS` or `EPERM` where there are no such descriptors.
     pub fn open(pid: i32) -> io::Result<Process> {
-        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = Some(pid).filter(|&pid| pid > 0).and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Process { descriptor: pidfd_open(pid, PidfdFlags::empty())? })
     }
 

@@ -10,6 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use std::io;
 
+use super::fork::Birth;
 use crate::sys::Descriptor;
 
 /// Both ends of the pipe.
@@ -17,6 +18,7 @@ use crate::sys::Descriptor;
 pub struct SignalPipe {
     reader: OwnedFd,
     writer: OwnedFd,
+    birth: Birth,
 }
 
 impl SignalPipe {
@@ -24,7 +26,12 @@ impl SignalPipe {
     pub fn new() -> io::Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (reader, writer) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        Ok(Self { reader, writer })
+        Ok(Self { reader, writer, birth: Birth::now() })
+    }
+
+    /// Whether it is shared with the parent process.
+    pub fn is_inherited(&self) -> bool {
+        self.birth.is_inherited()
     }
 
     /// The end for the poller.
