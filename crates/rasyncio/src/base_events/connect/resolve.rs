@@ -12,7 +12,7 @@
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PySlice, PyString, PyTuple};
 use slots::{Args, Co, Kept, Own, Ref, Signature, arg, opt};
 
 use super::{BaseEventLoop, constant, none, socket_module};
@@ -145,10 +145,20 @@ pub(super) fn ensure_resolved<'py>(
     let (family, kind) = (family.unwrap_or(&zero), kind.unwrap_or(&stream));
     let (proto, flags) = (proto.unwrap_or(&zero), flags.unwrap_or(&zero));
     let event_loop = event_loop.cloned().unwrap_or_else(|| this.any().clone());
-    let (host, port) = (address.get_item(0)?, address.get_item(1)?);
-    let more = |at: usize| address.get_item(at).ok();
-    let (flow, scope) = (more(2), more(3));
-    let given = [Some(&host), Some(&port), Some(family), Some(kind), Some(proto), flow.as_ref(), scope.as_ref()];
+    let part = |from: isize, to: isize| -> PyResult<Vec<Bound<'py, PyAny>>> {
+        address.get_item(PySlice::new(py, from, to, 1))?.try_iter()?.collect()
+    };
+    let pair = part(0, 2)?;
+    let [host, port] = &pair[..] else {
+        return Err(PyValueError::new_err(format!("not enough values to unpack (expected 2, got {})", pair.len())));
+    };
+    // The flow and scope of an IPv6 address.
+    let more = part(2, isize::MAX)?;
+    if more.len() > 2 {
+        let text = "_ipaddr_info() takes from 5 to 7 positional arguments but";
+        return Err(PyTypeError::new_err(format!("{text} {} were given", more.len() + 5)));
+    }
+    let given = [Some(host), Some(port), Some(family), Some(kind), Some(proto), more.first(), more.get(1)];
     if let Some(info) = ipaddr_info(py, &given)? {
         let list = PyList::new(py, [info])?.into_any();
         return slots::coroutine(py, "BaseEventLoop._ensure_resolved", [list], |co, [list]| async move {
