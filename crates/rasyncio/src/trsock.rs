@@ -48,9 +48,12 @@ impl Class for TransportSocket {
         .method(c"get_inheritable", c"get_inheritable($self, /)\n--\n\nSee socket.get_inheritable().", |this, args| {
             call(this, "get_inheritable", args)
         })
-        .method(c"shutdown", c"shutdown($self, how, /)\n--\n\nSee socket.shutdown().", |this, args| {
-            call(this, "shutdown", args)
-        })
+        .method1_named(
+            c"shutdown",
+            c"shutdown($self, /, how)\n--\n\nSee socket.shutdown().",
+            || ("TransportSocket.shutdown", "how"),
+            |this, how| this.socket.get_or_none(this.py()).call_method1("shutdown", (how,)).map(drop),
+        )
         .method(
             c"getsockopt",
             c"getsockopt($self, /, *args, **kwargs)\n--\n\nSee socket.getsockopt().",
