@@ -108,6 +108,27 @@ async def orderly():
         near.transport.write(b"after the end")
 
 
+async def odd_writes():
+    for chunks in ([b"ab", "cd"], 7, [memoryview(b"abcdef")[::2]], (b"x" for _ in range(3)), [b"", b""]):
+        near, far = Noting("near"), Noting("far")
+        await pair(near, far)
+        try:
+            record("writelines", near.transport.writelines(chunks))
+        except Exception as error:
+            record("writelines", error)
+        await quiet()
+        if not near.transport.is_closing():
+            near.transport.close()
+        await near.lost
+        await far.lost
+        await quiet()
+    near, far = Noting("near"), Noting("far")
+    await pair(near, far)
+    near.transport.write(memoryview(b"abcdef")[::2])
+    await near.lost
+    await far.lost
+
+
 async def aborted():
     near, far = Noting("near"), Noting("far")
     await pair(near, far)
@@ -213,7 +234,7 @@ async def late():
 async def main():
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(handler)
-    for part in (orderly, aborted, raising, refused, arguments, started, late):
+    for part in (orderly, odd_writes, aborted, raising, refused, arguments, started, late):
         record(part.__name__)
         await part()
         await quiet()

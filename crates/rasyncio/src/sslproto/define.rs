@@ -97,7 +97,7 @@ fn init(this: &Ref<'_, SslProtocol>, args: &Args<'_, '_>) -> PyResult<()> {
     let (Some(event_loop), Some(app)) = (event_loop, app) else {
         return Err(PyTypeError::new_err("an argument is missing"));
     };
-    let Some(ssl) = ssl_module(py)? else {
+    let Some(ssl) = ssl_module(py, "sslproto")? else {
         return Err(PyRuntimeError::new_err("stdlib ssl module not available"));
     };
     let limit = time_limit(py, given(&handshake), "ssl_handshake_timeout", "SSL_HANDSHAKE_TIMEOUT")?;
@@ -332,7 +332,7 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let [Some(server_side), Some(hostname)] = args.parse(&SIGNATURE)? else {
                 return Err(PyTypeError::new_err("an argument is missing"));
             };
-            let Some(ssl) = ssl_module(py)? else {
+            let Some(ssl) = ssl_module(py, "sslproto")? else {
                 return Err(PyRuntimeError::new_err("stdlib ssl module not available"));
             };
             default_context(&ssl, server_side.is_truthy()?, hostname.is_truthy()?).map(Own::new)

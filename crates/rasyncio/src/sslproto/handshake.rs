@@ -93,7 +93,7 @@ pub(super) fn complete(this: &Ref<'_, SslProtocol>, error: Option<PyErr>) -> PyR
 fn failed(this: &Ref<'_, SslProtocol>, error: PyErr) -> PyResult<()> {
     let py = this.py();
     SslProtocol::become_phase(this, Phase::Unwrapped)?;
-    let refused = match ssl_module(py)? {
+    let refused = match ssl_module(py, "sslproto")? {
         Some(ssl) => error.matches(py, ssl.getattr(intern!(py, "CertificateError"))?)?,
         None => false,
     };

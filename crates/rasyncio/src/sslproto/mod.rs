@@ -120,9 +120,9 @@ fn constant<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     face(py, "constants")?.getattr(name)
 }
 
-/// The ssl module; None where there is none.
-fn ssl_module(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    match face(py, "sslproto")?.getattr(intern!(py, "ssl")) {
+/// The ssl module as a face knows it; None where there is none.
+fn ssl_module<'py>(py: Python<'py>, name: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match face(py, name)?.getattr(intern!(py, "ssl")) {
         Ok(module) if module.is_none() => Ok(None),
         Ok(module) => Ok(Some(module)),
         Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(None),

@@ -153,7 +153,7 @@ pub(super) fn is_again(this: &Ref<'_, SslProtocol>, error: &PyErr) -> bool {
 
 /// Whether it is an error of TLS.
 pub(super) fn is_ssl_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
-    match super::ssl_module(py)? {
+    match super::ssl_module(py, "sslproto")? {
         Some(ssl) => Ok(error.matches(py, ssl.getattr(intern!(py, "SSLError"))?)?),
         None => Ok(false),
     }

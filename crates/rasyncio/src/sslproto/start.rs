@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slots::{Args, Co, Kept, Ref, Signature, arg};
 
-use super::{SslProtocol, object};
+use super::{SslProtocol, object, ssl_module};
 use crate::base_events::create_future;
 use crate::face;
 use crate::streams::{StreamReader, StreamReaderProtocol};
@@ -40,10 +40,9 @@ pub fn start_tls<'py>(event_loop: &Bound<'py, PyAny>, args: &Args<'_, 'py>) -> P
     else {
         return Err(PyTypeError::new_err("an argument is missing"));
     };
-    let ssl = face(py, "base_events")?.getattr(intern!(py, "ssl"))?;
-    if ssl.is_none() {
+    let Some(ssl) = ssl_module(py, "base_events")? else {
         return Err(PyRuntimeError::new_err("Python ssl module is not available"));
-    }
+    };
     if !context.is_instance(&ssl.getattr(intern!(py, "SSLContext"))?)? {
         let text = format!("sslcontext is expected to be an instance of ssl.SSLContext, got {}", context.repr()?);
         return Err(PyTypeError::new_err(text));

@@ -43,13 +43,12 @@ pub(super) fn write<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>)
     if !is_taken(this)? {
         return Ok(());
     }
-    if this.phase() != Phase::Wrapped {
-        return push(this, data);
-    }
+    let wrapped = this.phase() == Phase::Wrapped;
     let waits = !this.backlog.borrow().is_empty();
-    let sent = match waits {
-        false => write_through(this, data).and_then(|()| send(this)),
-        true => push(this, data).and_then(|()| encrypt(this)),
+    let sent = match (wrapped, waits) {
+        (false, _) => push(this, data),
+        (true, false) => write_through(this, data).and_then(|()| send(this)),
+        (true, true) => push(this, data).and_then(|()| encrypt(this)),
     };
     ended_by(this, sent)
 }
@@ -59,16 +58,24 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SslProtocol>, list: &Bound<'py, Py
     if !is_taken(this)? {
         return Ok(());
     }
+    let mut chunks = Vec::new();
     for data in list.try_iter()? {
         let data = data?;
         if data.len()? > 0 {
-            push(this, &data)?;
+            chunks.push(data);
         }
     }
-    if this.phase() != Phase::Wrapped {
-        return Ok(());
-    }
-    let sent = encrypt(this);
+    let wrapped = this.phase() == Phase::Wrapped;
+    let waits = !wrapped || !this.backlog.borrow().is_empty();
+    let sent = chunks.iter().try_for_each(|data| match waits {
+        true => push(this, data),
+        false => write_through(this, data),
+    });
+    let sent = sent.and_then(|()| match (wrapped, waits) {
+        (false, _) => Ok(()),
+        (true, true) => encrypt(this),
+        (true, false) => send(this),
+    });
     ended_by(this, sent)
 }
 
@@ -90,9 +97,12 @@ pub(super) fn push<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) 
     Ok(())
 }
 
-/// Encrypts bytes that nothing waits before; what is not taken now waits.
+/// Encrypts bytes that nothing waited before when the write began; what is not taken now waits.
 fn write_through<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
+    if !this.backlog.borrow().is_empty() {
+        return push(this, data);
+    }
     let count = match coder(this).call_method1(intern!(py, "write"), (data,)) {
         Ok(count) => count.extract::<usize>()?,
         Err(error) if is_again(this, &error) => 0,
