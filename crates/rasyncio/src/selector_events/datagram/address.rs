@@ -14,7 +14,7 @@
 //! the socket object's own `sendto` knows it, and has the errors for it.
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 
 use engine::sys::datagram::{self, Address};
@@ -75,13 +75,23 @@ impl Last {
                 return Ok(object);
             }
         }
-        let object = address_object(py, address)?;
+        let object = match (self.address.get(), self.object.get(py)) {
+            // Most come from few hosts.
+            (Some(SocketAddr::V4(last)), Some(object)) if IpAddr::V4(*last.ip()) == address.ip() => {
+                let host = object.cast_exact::<PyTuple>()?.get_item(0)?;
+                (host, address.port()).into_pyobject(py)?.into_any()
+            }
+            _ => address_object(py, address)?,
+        };
         self.remember(address, &object);
         Ok(object)
     }
 
-    /// The address that a Python object means; None where only the socket object can tell.
-    pub(super) fn receiver(&self, family: Family, object: &Bound<'_, PyAny>) -> Option<SocketAddr> {
+    /// The address that a Python object means, which may be that of the last `sender`; None where only the socket object can tell.
+    pub(super) fn receiver(&self, family: Family, object: &Bound<'_, PyAny>, sender: &Last) -> Option<SocketAddr> {
+        if sender.object.is(object) {
+            return sender.address.get();
+        }
         if self.object.is(object) {
             return self.address.get();
         }

@@ -102,7 +102,7 @@ fn try_to_send<'py>(
             socket::send(DatagramTransport::descriptor(this), bytes.as_bytes())?;
             return Ok(());
         }
-        if let Some(address) = this.receiver.receiver(family, to) {
+        if let Some(address) = this.receiver.receiver(family, to, &this.sender) {
             slots::audit(c"socket.sendto", &object, to).map_err(raised)?;
             datagram::send_to(DatagramTransport::descriptor(this), bytes.as_bytes(), &address)?;
             return Ok(());
