@@ -408,3 +408,46 @@ def test_a_chain_of_pending_tasks_is_written_no_deeper_than_in_python():
         assert await last == 1
 
     run(main())
+
+
+def test_a_transport_made_by_its_class_is_the_native_one():
+    from rasyncio.selector_events import _SelectorDatagramTransport, _SelectorSocketTransport, _SelectorTransport
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            lost = loop.create_future()
+            made = []
+
+            class Answering(asyncio.Protocol):
+                def connection_made(self, transport):
+                    made.append(transport)
+
+                def data_received(self, data):
+                    made[0].write(data + b"!")
+
+                def connection_lost(self, exc):
+                    lost.set_result(exc)
+
+            transport = _SelectorSocketTransport(loop, ours, Answering())
+            assert isinstance(transport, _SelectorSocketTransport) and isinstance(transport, _SelectorTransport)
+            assert not isinstance(transport, _SelectorDatagramTransport)
+            theirs.setblocking(False)
+            await loop.sock_sendall(theirs, b"hello")
+            assert await loop.sock_recv(theirs, 100) == b"hello!"
+            transport.close()
+            assert await lost is None and made == [transport]
+
+    run(main())
+
+
+def test_a_transport_is_made_for_a_loop_of_rasyncio_only():
+    from rasyncio.selector_events import _SelectorDatagramTransport, _SelectorSocketTransport, _SelectorTransport
+
+    for made in _SelectorSocketTransport, _SelectorDatagramTransport:
+        with pytest.raises(TypeError, match="made for a BaseSelectorEventLoop of rasyncio"):
+            made(object(), None, asyncio.Protocol())
+    with pytest.raises(NotImplementedError, match="transports are _SelectorSocketTransport"):
+        _SelectorTransport(object(), None, asyncio.Protocol())

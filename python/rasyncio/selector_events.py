@@ -30,6 +30,8 @@ __getattr__ = lazily(
     trsock="rasyncio.trsock",
     warnings="warnings",
     weakref="weakref",
+    SC_IOV_MAX=lambda: __import__("os").sysconf("SC_IOV_MAX"),
+    _HAS_SENDMSG=lambda: hasattr(__import__("socket").socket, "sendmsg"),
 )
 
 
@@ -39,13 +41,26 @@ class BaseSelectorEventLoop(_rasyncio._BaseSelectorEventLoop, BaseEventLoop):
     selector is a `selectors` object; without it the loop has a poller of its own, which is much faster.
     """
 
+    # What wakes the loop is no pair of sockets; a derived class may have one.
+    _ssock = _csock = None
 
-class _SelectorSocketTransport(_FlowControlMixin, Transport):
-    """What `__class__` of a socket transport is: the native class cannot derive from asyncio.Transport, this one does."""
+
+class _SelectorTransport(_FlowControlMixin, Transport):
+    """What the classes of transports on sockets derive from."""
+
+    __new__ = _rasyncio._new_selector_transport
 
 
-class _SelectorDatagramTransport(Transport, DatagramTransport):
-    """What `__class__` of a datagram transport is, for the same reason."""
+class _SelectorSocketTransport(_SelectorTransport):
+    """What makes a transport for a stream socket, and is its `__class__`: the native class cannot derive from asyncio's."""
+
+    __new__ = _rasyncio._new_socket_transport
+
+
+class _SelectorDatagramTransport(_SelectorTransport, DatagramTransport):
+    """What makes a transport for a datagram socket, and is its `__class__`, for the same reason."""
+
+    __new__ = _rasyncio._new_datagram_transport
 
 
 @shell(BaseSelectorEventLoop)

@@ -9,6 +9,9 @@
 //!
 //! From a plain listening socket (`plain`) connections are taken by number, non-blocking from birth; the socket objects are
 //! made of the numbers. Any other is asked by its methods.
+//!
+//! Differs from CPython in that an error for want of descriptors is reported, and the pause begun, once: CPython tries again at
+//! once, as often as the backlog allows, with a report and a timer each time.
 
 use std::io;
 use std::net::SocketAddr;

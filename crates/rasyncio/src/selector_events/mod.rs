@@ -7,6 +7,7 @@
 //! - `turn`: the native turn.
 //! - `transport`: stream sockets under protocols.
 //! - `datagram`: datagram sockets under protocols.
+//! - `by_class`: transports made by calling their class.
 //! - `flow`: the marks of a write buffer.
 //! - `ends`: what transports have in common.
 //! - `sock`: sock_recv and its kin; `quick_sock`: the two that are called most, without a coroutine.
@@ -22,6 +23,7 @@
 //! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
 
 mod accept;
+mod by_class;
 mod by_number;
 mod datagram;
 pub mod ends;
@@ -97,6 +99,8 @@ class! {
         /// Who uses which descriptor; once somebody has looked at `_transports`, the dictionary that he saw.
         users: WeakByNumber,
         transports: Slot,
+        /// How many descriptors wake the loop: 1, or what a derived class with wakers of its own counts.
+        internal_fds: Cell<i64>,
         /// Turns since signals were last looked for.
         quiet_turns: Cell<u32>,
         /// Whether the last turn's look at the poller brought something.
@@ -149,6 +153,7 @@ impl BaseSelectorEventLoop {
         let waker = Rc::new(Waker::new().map_err(exceptions::os_error)?);
         let poller = this.poller.borrow().clone();
         *this.waker.borrow_mut() = Some(waker.clone());
+        this.internal_fds.set(this.internal_fds.get() + 1);
         match poller {
             Some(poller) => {
                 poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).map_err(exceptions::os_error)
@@ -288,6 +293,9 @@ impl BaseSelectorEventLoop {
         if let (Some(waker), true) = (&waker, this.selector.is_set()) {
             this.any().call_method1(intern!(py, "_remove_reader"), (waker.fd(),))?;
         }
+        if waker.is_some() {
+            this.internal_fds.set(this.internal_fds.get() - 1);
+        }
         drop(waker);
         Ok(())
     }
@@ -352,10 +360,12 @@ impl Class for BaseSelectorEventLoop {
                 Ok(())
             },
         )
-        .get(c"_internal_fds", c"", |this| Ok(i32::from(this.waker.borrow().is_some())))
-        // The waker is an eventfd, and no pair of sockets.
-        .get(c"_ssock", c"", |_| Ok(None::<Own>))
-        .get(c"_csock", c"", |_| Ok(None::<Own>))
+        .get_set(
+            c"_internal_fds",
+            c"",
+            |this| Ok(this.internal_fds.get()),
+            |this, value| value.map_or(Ok(()), |v| v.extract().map(|v| this.internal_fds.set(v))),
+        )
         .get_set(
             c"_transports",
             c"",
@@ -383,6 +393,7 @@ pub fn core<'a, 'py>(this: &'a Ref<'py, BaseSelectorEventLoop>) -> &'a Ref<'py, 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<BaseSelectorEventLoop>(module)?;
+    by_class::add(module)?;
     slots::add_class::<transport::SocketTransport>(module)?;
     slots::add_class::<datagram::DatagramTransport>(module)
 }

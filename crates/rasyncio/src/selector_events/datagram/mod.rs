@@ -202,7 +202,7 @@ fn family_of(socket: &Bound<'_, PyAny>, fd: i32) -> PyResult<Family> {
 
 impl DatagramTransport {
     /// A transport for a datagram socket; connection_made, receiving, and `waiter` are scheduled.
-    fn create<'py>(
+    pub(super) fn create<'py>(
         event_loop: &Ref<'py, BaseSelectorEventLoop>,
         sock: &Bound<'py, PyAny>,
         protocol: &Bound<'py, PyAny>,
