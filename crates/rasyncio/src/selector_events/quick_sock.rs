@@ -12,7 +12,8 @@
 //! Invariants: while it waits, the watcher of the descriptor's direction is its future, unless somebody has put another there,
 //! which stays. The descriptor is used only while the socket object has it.
 //!
-//! Differs from CPython: another file put under the number of an open socket object (`os.dup2`) between two calls is not noticed.
+//! Differs from CPython: another file put under the number of a socket object between two calls (`os.dup2`, or `__init__` called again)
+//! is not noticed.
 
 use std::cell::Cell;
 use std::io;

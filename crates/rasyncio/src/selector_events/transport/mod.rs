@@ -87,7 +87,7 @@ class! {
         /// Extra information: a dictionary from the first look on, or from birth.
         extra: Slot,
         /// The addresses that it will have, and the socket object, once that is closed.
-        names: Cell<Names>,
+        names: Plain<RefCell<Names>>,
         former: Slot,
         protocol: Slot,
         server: Slot,
@@ -97,7 +97,8 @@ class! {
         writing_context: Slot,
         losing_context: Slot,
         marks: Marks,
-        buffer: Plain<RefCell<Option<WriteBuffer>>>,
+        /// Apart, because most connections never have one.
+        buffer: Plain<RefCell<Option<Box<WriteBuffer>>>>,
         fd: Cell<i32>,
         /// The socket object has the number at its front.
         direct: Cell<bool>,
@@ -232,7 +233,7 @@ impl SocketTransport {
         this.callers_contexts.set(context.is_none() && slots::VERSION < (3, 15));
         let plain = plain(event_loop, sock)?;
         match plain.filter(|plain| origin.extra.is_none() && INTERNET.contains(&plain.family)) {
-            Some(plain) => this.names.set(Names::of(plain.fd, origin.peer)),
+            Some(plain) => drop(this.names.replace(Names::of(plain.fd, origin.peer))),
             None => this.extra.set(known_of(sock, origin.extra)?.into_any()),
         }
         this.socket.set(sock.clone());
@@ -308,7 +309,7 @@ impl SocketTransport {
     }
 
     fn buffered(&self) -> usize {
-        self.buffer.borrow().as_ref().map_or(0, WriteBuffer::len)
+        self.buffer.borrow().as_ref().map_or(0, |buffer| buffer.len())
     }
 
     fn set_protocol<'py>(this: &Ref<'py, SocketTransport>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {

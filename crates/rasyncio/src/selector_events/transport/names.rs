@@ -5,7 +5,7 @@
 //! as the kernel has them, and the dictionary is made at the first look, also after the end. A dictionary that was given, or a socket
 //! that is not plain or has other addresses, has it from birth, as in CPython.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::RawFd;
 
 use engine::sys::socket;
@@ -18,9 +18,22 @@ use super::SocketTransport;
 use crate::selector_events::datagram::address_object;
 use crate::selector_events::ends::shown;
 
-/// The addresses of both ends; None where there is none.
+/// The addresses of both ends; small, as most are of IPv4.
+#[derive(Default)]
+pub enum Names {
+    #[default]
+    Unknown,
+    Four {
+        own: SocketAddrV4,
+        peer: SocketAddrV4,
+        accepted: bool,
+    },
+    Other(Box<Addresses>),
+}
+
+/// Any addresses; None where there is none.
 #[derive(Clone, Copy, Default)]
-pub struct Names {
+pub struct Addresses {
     own: Option<SocketAddr>,
     peer: Option<SocketAddr>,
     /// The peer's was known before.
@@ -30,10 +43,21 @@ pub struct Names {
 impl Names {
     /// Those of a socket. The peer's address where it is known already.
     pub fn of(fd: RawFd, peer: Option<SocketAddr>) -> Names {
-        Names {
-            own: socket::local_address(fd).ok().flatten(),
-            peer: peer.or_else(|| socket::peer_address(fd).ok().flatten()),
-            accepted: peer.is_some(),
+        let accepted = peer.is_some();
+        let own = socket::local_address(fd).ok().flatten();
+        match (own, peer.or_else(|| socket::peer_address(fd).ok().flatten())) {
+            (Some(SocketAddr::V4(own)), Some(SocketAddr::V4(peer))) => Names::Four { own, peer, accepted },
+            (own, peer) => Names::Other(Box::new(Addresses { own, peer, accepted })),
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        match self {
+            Names::Unknown => Addresses::default(),
+            Names::Four { own, peer, accepted } => {
+                Addresses { own: Some((*own).into()), peer: Some((*peer).into()), accepted: *accepted }
+            }
+            Names::Other(addresses) => **addresses,
         }
     }
 }
@@ -44,7 +68,7 @@ pub fn extra<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<Bound<'py, PyAny
     if let Some(extra) = this.extra.get(py) {
         return Ok(extra);
     }
-    let names = this.names.get();
+    let names = this.names.borrow().addresses();
     let object = |address: Option<SocketAddr>| match address {
         Some(address) => address_object(py, address),
         None => Ok(py.None().into_bound(py)),

@@ -12,7 +12,6 @@
 
 use std::io;
 
-use engine::buffers::WriteBuffer;
 use engine::sys::socket;
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::intern;
@@ -77,7 +76,7 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
             }
         }
     }
-    this.buffer.borrow_mut().get_or_insert_with(WriteBuffer::new).push(rest);
+    this.buffer.borrow_mut().get_or_insert_default().push(rest);
     watch_writing(this)?;
     maybe_pause_protocol(this)
 }
@@ -215,7 +214,7 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
             }
         };
         let mut buffer = this.buffer.borrow_mut();
-        let buffer = buffer.get_or_insert_with(WriteBuffer::new);
+        let buffer = buffer.get_or_insert_default();
         for chunk in &chunks {
             let bytes = chunk.as_bytes();
             let skipped = sent.min(bytes.len());
@@ -224,7 +223,7 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
         }
     } else {
         let mut buffer = this.buffer.borrow_mut();
-        let buffer = buffer.get_or_insert_with(WriteBuffer::new);
+        let buffer = buffer.get_or_insert_default();
         chunks.iter().for_each(|chunk| buffer.push(chunk.as_bytes()));
     }
     if waited {
