@@ -289,7 +289,10 @@ def parse():
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one measurement")
     parser.add_argument("--quick", action="store_true", help="2 rounds of a third of a second")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench", help="folder for the results")
+    parser.add_argument("--save", action="store_true", help="also put them under docs/results, for docs/status.md")
     options = parser.parse_args()
+    if options.save and options.rows:
+        parser.error("--save wants all rows: the saved table is made in one run")
     if unknown := set(options.rows) - set(names):
         parser.error(f"no such row: {' '.join(sorted(unknown))}; there are: {' '.join(names)}")
     if options.quick:
@@ -325,6 +328,9 @@ def main():
     for failure in report["failures"]:
         print(failure)
     print(f"\nwritten: {options.output}/network.json, network.md")
+    if options.save:
+        (ROOT / "docs" / "results").mkdir(parents=True, exist_ok=True)
+        shutil.copy(options.output / "network.json", ROOT / "docs" / "results" / "network.json")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 conformance/run.py -o docs/results/conformance-3.13.0.json     once for each Python
 benches/run.py --save
+benches/network.py --save
 tools/status.py                                                 `make status`
 tools/status.py --check                                         fails if they are not what the results say
 """
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "conformance")]
 
+import network as network_benches  # noqa: E402
 import report  # noqa: E402
 import run as benches  # noqa: E402
 import table  # noqa: E402
@@ -28,12 +30,25 @@ def conformance():
     return reports, report.markdown(reports) if reports else NOTHING
 
 
-def benchmark():
-    path = RESULTS / "bench.json"
+def saved(name):
+    path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def status_page(reports, suite, bench):
+def network_section(results):
+    rows = results["rows"]
+    met = sum(not row["faults"] for row in rows)
+    return [
+        "## Network",
+        f"rasyncio meets its target on {met} of {len(rows)} rows. Echo servers under a client that is not written in Python, beside one "
+        "of nothing but epoll and system calls (bare), in thousand messages, or connections, a second: "
+        f"`benches/network.py --save`, medians of {results['rounds']} interleaved rounds of {results['seconds']} s, on "
+        f"{results['machine']}; {results['build']} build.",
+        "\n".join(network_benches.markdown(results)),
+    ]
+
+
+def status_page(reports, suite, bench, network):
     parts = [
         "# Status",
         START,
@@ -49,6 +64,8 @@ def status_page(reports, suite, bench):
         parts += [table.markdown(bench, benches.ALL_ROWS).strip()]
     else:
         parts.append(NOTHING.strip())
+    if network:
+        parts += network_section(network)
     return "\n\n".join([*parts, END]) + "\n"
 
 
@@ -79,10 +96,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     options = parser.parse_args()
-    (reports, suite), bench = conformance(), benchmark()
+    (reports, suite), bench, network = conformance(), saved("bench.json"), saved("network.json")
     readme, page = ROOT / "README.md", ROOT / "docs" / "status.md"
     texts = {
-        page: status_page(reports, suite, bench),
+        page: status_page(reports, suite, bench, network),
         readme: between_marks(readme.read_text(encoding="utf-8"), readme_table(reports, bench)),
     }
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
