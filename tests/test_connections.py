@@ -451,3 +451,45 @@ def test_a_transport_is_made_for_a_loop_of_rasyncio_only():
             made(object(), None, asyncio.Protocol())
     with pytest.raises(NotImplementedError, match="transports are _SelectorSocketTransport"):
         _SelectorTransport(object(), None, asyncio.Protocol())
+
+
+def test_a_listener_that_an_eager_connection_closes_accepts_no_more():
+    """Another listener has its number by then; what waits there is not the server's."""
+    reports, served = [], []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        loop.set_exception_handler(lambda loop, details: reports.append(details["exception"]))
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        number, address = listener.fileno(), listener.getsockname()
+        stranger = socket.create_server(("127.0.0.1", 0))
+        visitor = socket.create_connection(stranger.getsockname())
+        clients = [socket.create_connection(address) for _ in range(2)]
+
+        def factory():
+            listener.close()
+            moved = stranger.detach()
+            os.dup2(moved, number)
+            os.close(moved)
+            served.append(socket.socket(fileno=number))
+            return asyncio.Protocol()
+
+        server = await loop.create_server(factory, sock=listener)
+        while not reports:
+            await asyncio.sleep(0)
+        [error] = reports
+        assert isinstance(error, OSError) and error.errno == errno.EBADF
+        # The stranger's visitor is still waiting for the stranger.
+        [stranger] = served
+        connection, _ = stranger.accept()
+        for one in (connection, stranger, visitor, *clients):
+            one.close()
+        with pytest.raises(ValueError, match="Invalid file descriptor"):
+            server.close()
+        server.close_clients()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    run(main())

@@ -40,8 +40,8 @@ def network_section(results):
     met = sum(not row["faults"] for row in rows)
     return [
         "## Network",
-        f"rasyncio meets its target on {met} of {len(rows)} rows. "
-        "Echo servers under a client that is not written in Python, beside one of nothing but epoll and system calls (bare), in thousand messages, or connections, a second: "
+        f"rasyncio meets its target on {met} of {len(rows)} rows. Echo servers under a client that is not written in "
+        "Python, beside one of nothing but epoll and system calls (bare), in thousand messages, or connections, a second: "
         f"`benches/network.py --save`, medians of {results['rounds']} interleaved rounds of {results['seconds']} s, on "
         f"{results['machine']}; {results['build']} build.",
         "\n".join(network_benches.markdown(results)),

@@ -15,7 +15,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd};
 
 use engine::sys::socket;
 use pyo3::exceptions::{PyConnectionAbortedError, PyKeyboardInterrupt, PyOSError, PySystemExit, PyTypeError};
@@ -64,9 +63,10 @@ fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_
         return Err(PyTypeError::new_err("_accept_connection() takes a protocol factory and a socket"));
     };
     let backlog: usize = rest.get(2).map_or(Ok(100), |b| b.extract())?;
-    let plain = plain::plain(this, socket)?.filter(|plain| socket::INTERNET.contains(&plain.family));
     for _ in 0..=backlog {
-        let accepted = match plain {
+        // Asked each time: an eager task's code may have closed it, and another socket has its number.
+        let plain = plain::plain(this, socket)?;
+        let accepted = match plain.filter(|plain| socket::INTERNET.contains(&plain.family)) {
             Some(plain) => match accept_by_number(py, plain) {
                 Ok(None) => return Ok(()),
                 Ok(Some(accepted)) => Ok(accepted),
@@ -113,10 +113,7 @@ fn accept_by_number<'py>(py: Python<'py>, listener: Plain) -> PyResult<Option<Ac
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         Err(error) => return Err(exceptions::os_error(error)),
     };
-    let kind = listener.kind | socket::NONBLOCKING;
-    let made = plain::class(py)?.call1((listener.family, kind, listener.protocol, owned.as_raw_fd()))?;
-    // From here on it is the socket object's.
-    let _ = owned.into_raw_fd();
+    let made = plain::adopt(py, owned, listener)?;
     let from = match address {
         Some(address) => From::Address(address),
         None => From::Object(made.call_method0(intern!(py, "getpeername"))?),

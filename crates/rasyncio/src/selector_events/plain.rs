@@ -5,7 +5,7 @@
 //! is a fact about an implementation, so it is checked against what the class's own attributes say, once for each state of the class
 //! (`slots::Version`). Whoever patches `socket.socket` makes its sockets not plain.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -38,6 +38,27 @@ pub fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     SOCKET.import(py, "socket", "socket")
 }
 
+fn native_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    NATIVE.import(py, "_socket", "socket")
+}
+
+/// A socket object for a non-blocking descriptor, of the kind that another plain one is of.
+///
+/// No Python code runs between the descriptor's becoming the object's and the end, which a signal's handler could leave with an
+/// exception: whatever happens, exactly one closes it.
+pub fn adopt<'py>(py: Python<'py>, owned: OwnedFd, like: Plain) -> PyResult<Bound<'py, PyAny>> {
+    let (class, native) = (class(py)?, native_class(py)?);
+    let made = class.call_method1(intern!(py, "__new__"), (class,))?;
+    let kind = like.kind | engine::sys::socket::NONBLOCKING;
+    let arguments = (&made, like.family, kind, like.protocol, owned.as_raw_fd());
+    native.call_method1(intern!(py, "__init__"), arguments)?;
+    let _ = owned.into_raw_fd();
+    made.setattr(intern!(py, "_io_refs"), 0)?;
+    made.setattr(intern!(py, "_closed"), false)?;
+    Ok(made)
+}
+
 /// What a socket says of itself, if it is plain and open.
 pub fn plain(this: &Ref<'_, BaseSelectorEventLoop>, socket: &Bound<'_, PyAny>) -> PyResult<Option<Plain>> {
     if !this.plain_socket.get().is_of_any(socket) {
@@ -55,9 +76,8 @@ fn at_front(socket: &Bound<'_, PyAny>) -> Option<Plain> {
 }
 
 fn is_as_python_made_it(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = socket.py();
-    let (class, native) = (class(py)?, NATIVE.import(py, "_socket", "socket")?);
+    let (class, native) = (class(py)?, native_class(py)?);
     if !socket.get_type().is(class) {
         return Ok(false);
     }
@@ -66,9 +86,15 @@ fn is_as_python_made_it(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
             return Ok(false);
         }
     }
-    let accept = class.getattr(intern!(py, "accept"))?;
-    let module = accept.cast::<PyFunction>().ok().and_then(|accept| accept.getattr(intern!(py, "__module__")).ok());
-    if !module.is_some_and(|module| module.eq("socket").unwrap_or(false)) {
+    for name in ["__init__", "accept"] {
+        let method = class.getattr(name)?;
+        let module = method.cast::<PyFunction>().ok().and_then(|method| method.getattr(intern!(py, "__module__")).ok());
+        if !module.is_some_and(|module| module.eq("socket").unwrap_or(false)) {
+            return Ok(false);
+        }
+    }
+    // What its __init__ adds to the native one's, see `adopt`.
+    if !class.getattr(intern!(py, "__slots__"))?.eq(["__weakref__", "_io_refs", "_closed"])? {
         return Ok(false);
     }
     let own = |name: &str| -> PyResult<i32> { native.getattr(name)?.call_method1("__get__", (socket,))?.extract() };
