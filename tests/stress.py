@@ -3,6 +3,7 @@
 Not a test of behaviour: it ends with status 0 unless something crashes, and the checks are valgrind's.
 """
 
+import contextlib
 import gc
 import os
 import socket
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import warnings
 
+import certificates
 import rasyncio as asyncio
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 30
@@ -273,6 +275,44 @@ async def sock_calls(loop):
         sock.close()
 
 
+class Answering(Everything):
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data[:100])
+
+
+async def under_tls(loop):
+    """Large and small, plain, buffered and streams, closed and aborted, one inside another, garbage."""
+    server, client = certificates.server(), certificates.client()
+    for size in (10, 300_000):
+        near, far = socket.socketpair()
+        accepting = loop.connect_accepted_socket(Answering, far, ssl=server)
+        connecting = asyncio.open_connection(sock=near, ssl=client, server_hostname="localhost")
+        (transport, protocol), (reader, writer) = await asyncio.gather(accepting, connecting)
+        writer.writelines([b"x" * size, bytearray(b"y"), memoryview(b"z")])
+        await reader.readexactly(12)
+        if size == 10:
+            inner = loop.start_tls(transport, protocol, server, server_side=True)
+            protocol.transport, _ = await asyncio.gather(inner, writer.start_tls(client, server_hostname="localhost"))
+            writer.write(b"inside")
+            await reader.readuntil(b"inside")
+        else:
+            transport.abort()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        await protocol.lost
+    near, far = socket.socketpair()
+    accepting = asyncio.ensure_future(loop.connect_accepted_socket(Answering, far, ssl=server))
+    near.send(b"GET / HTTP/1.0\r\n\r\n")
+    with contextlib.suppress(OSError):
+        await accepting
+    near.close()
+
+
 async def main():
     loop = asyncio.get_running_loop()
     for _ in range(ROUNDS):
@@ -280,7 +320,7 @@ async def main():
         await tasks(loop)
         await primitives()
         await connections(loop)
-        for use in (transports, datagrams, pipes, unix_sockets, sock_calls):
+        for use in (transports, datagrams, pipes, unix_sockets, sock_calls, under_tls):
             await use(loop)
         assert await asyncio.to_thread(len, "four") == 4
         gc.collect()
