@@ -166,3 +166,29 @@ def test_any_transport_will_do():
 
     loop = None
     run(main())
+
+
+@pytest.mark.parametrize("method", ["get_buffer", "buffer_updated"])
+def test_a_class_of_ones_own_is_asked_for_its_memory(method, monkeypatch):
+    asked = []
+
+    class Own(sslproto.SSLProtocol):
+        pass
+
+    def asking(self, *args):
+        asked.append(args)
+        return getattr(super(Own, self), method)(*args)
+
+    setattr(Own, method, asking)
+    monkeypatch.setattr(sslproto, "SSLProtocol", Own)
+
+    async def main():
+        async with served() as (port, made):
+            transport, protocol = await connect(port)
+            transport.write(b"x")
+            await protocol.until(lambda p: p.data)
+            transport.close()
+            await settled(protocol, *made)
+
+    run(main())
+    assert asked

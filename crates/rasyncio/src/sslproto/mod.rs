@@ -166,7 +166,10 @@ impl SslProtocol {
         };
         let style = if Ref::<StreamReaderProtocol>::cast(protocol).is_some() && is_native("data_received")? {
             Style::Stream
-        } else if Ref::<SslProtocol>::cast(protocol).is_some() && is_native("buffer_updated")? {
+        } else if Ref::<SslProtocol>::cast(protocol).is_some()
+            && is_native("get_buffer")?
+            && is_native("buffer_updated")?
+        {
             Style::Tls
         } else if protocol.hasattr(intern!(py, "get_buffer"))?
             && protocol.is_instance(&face(py, "protocols")?.getattr(intern!(py, "BufferedProtocol"))?)?

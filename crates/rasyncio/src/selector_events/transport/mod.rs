@@ -322,7 +322,10 @@ impl SocketTransport {
             && is_native(intern!(py, "eof_received"))?
         {
             Style::Stream
-        } else if Ref::<SslProtocol>::cast(protocol).is_some() && is_native(intern!(py, "buffer_updated"))? {
+        } else if Ref::<SslProtocol>::cast(protocol).is_some()
+            && is_native(intern!(py, "get_buffer"))?
+            && is_native(intern!(py, "buffer_updated"))?
+        {
             Style::Tls
         } else if protocol.is_instance(&face(py, "protocols")?.getattr(intern!(py, "BufferedProtocol"))?)? {
             Style::Buffered
