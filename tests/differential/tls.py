@@ -149,7 +149,7 @@ class Near:
             self.note("raise")
             raise ERRORS[argument]("as planned")
         transport = self.transport
-        if transport is None or self.gone:
+        if transport is None or self.gone or transport._ssl_protocol is None:
             return
         # Closed twice, asyncio's transport has no more than AttributeErrors to offer.
         self.gone = operation == "close" and transport._closed
