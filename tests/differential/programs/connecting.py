@@ -22,6 +22,8 @@ class Noting(asyncio.Protocol):
 def named(text):
     for number, name in NAMES.items():
         text = re.sub(rf"\b{number}\b", name, text)
+    # Patch releases of 3.11 and 3.12 have the system's words without the number.
+    text = re.sub(r"\[errno \d+\] ", "", text)
     return re.sub(r"fd=\d+", "fd=N", text)
 
 

@@ -197,7 +197,9 @@ async def readers():
 
 async def main():
     loop = asyncio.get_running_loop()
-    loop.call_soon_threadsafe(record, "from anywhere")
+    soon = loop.create_future()
+    loop.call_soon_threadsafe(soon.set_result, "from anywhere")
+    record(await soon)
     record(await loop.run_in_executor(None, lambda: "from a thread"))
     for part in (streams, protocols, datagrams, unix_sockets, pipes, readers):
         record(part.__name__)

@@ -157,15 +157,16 @@ fn chosen_watcher<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Optio
     watcher.map(Some)
 }
 
-/// What is begun in a `with` block of the watcher, up to 3.13.
-fn enter(watcher: &Bound<'_, PyAny>) -> PyResult<()> {
+/// What is begun in a `with` block of the watcher, up to 3.13. Answers who is asked to watch: up to 3.11 what the block gives.
+fn enter<'py>(watcher: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = watcher.py();
     if cfg!(Py_3_14) {
-        return Ok(());
+        return Ok(watcher.clone());
     }
-    watcher.call_method0(intern!(py, "__enter__"))?;
-    if watcher.call_method0(intern!(py, "is_active"))?.is_truthy()? {
-        return Ok(());
+    let entered = watcher.call_method0(intern!(py, "__enter__"))?;
+    let asked = if slots::VERSION < (3, 12) { entered } else { watcher.clone() };
+    if asked.call_method0(intern!(py, "is_active"))?.is_truthy()? {
+        return Ok(asked);
     }
     let error =
         PyRuntimeError::new_err("asyncio.get_child_watcher() is not activated, subprocess support is not installed.");
@@ -211,13 +212,14 @@ pub(super) fn make<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 
         let this = || co.get_as::<UnixSelectorEventLoop>(event_loop);
         let watcher = match chosen_watcher(&this())? {
             Some(watcher) => {
-                enter(&watcher)?;
-                Some(co.keep(watcher))
+                let asked = enter(&watcher)?;
+                Some([co.keep(watcher), co.keep(asked)])
             }
             None => None,
         };
-        let made = start(&co, [event_loop, positional, keywords], watcher).await;
-        if let Some(watcher) = watcher {
+        let asked = watcher.map(|[_, asked]| asked);
+        let made = start(&co, [event_loop, positional, keywords], asked).await;
+        if let Some([watcher, _]) = watcher {
             leave(&co.get(watcher), made.as_ref().err())?;
         }
         made
