@@ -333,6 +333,27 @@ async def echo_streams(number):
     return elapsed / number
 
 
+@row("a process that ends at once, started and waited for", 1.2, least=20)
+async def spawn(number):
+    since = clock()
+    for _ in range(number):
+        process = await asyncio.create_subprocess_exec("/bin/true")
+        assert await process.wait() == 0
+    return (clock() - since) / number
+
+
+@row("1 MiB through cat", 1.5, against="asyncio", least=20)
+async def cat(number):
+    data = bytes(1 << 20)
+    since = clock()
+    for _ in range(number):
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
+        output, _ = await process.communicate(data)
+        assert len(output) == len(data)
+    return (clock() - since) / number
+
+
 def resident_bytes():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
