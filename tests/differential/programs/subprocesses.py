@@ -56,7 +56,9 @@ async def start(*program, protocol=Noting, **keywords):
 
 async def one_step_after_the_other():
     PLACE.set("start")
-    transport, protocol = await start("cat", stderr=None)
+    near, far = os.pipe()
+    transport, protocol = await start("sh", "-c", "cat; exec >&-; read line <&2", stderr=near)
+    os.close(near)
     PLACE.set("later")
     record("made", plain(transport), transport.get_pipe_transport(2), transport.get_pipe_transport(7))
     record("kinds", [type(transport.get_pipe_transport(fd)).__name__ for fd in (0, 1)], transport.get_returncode())
@@ -65,6 +67,7 @@ async def one_step_after_the_other():
     transport.get_pipe_transport(0).close()
     await protocol.until("lost 0")
     await protocol.until("lost 1")
+    os.close(far)
     await protocol.lost
     record("after", transport.get_returncode(), transport.is_closing(), transport.get_protocol())
     for method in (transport.kill, transport.terminate, lambda: transport.send_signal(signal.SIGTERM)):

@@ -161,10 +161,10 @@ fn set_current<'py>(event_loop: &Bound<'py, PyAny>, task: Option<&Bound<'py, PyA
     }
 }
 
-/// Forgets which tasks are current: in the child of a fork nothing runs.
+/// Forgets which tasks are current: in the child of a fork nothing runs. The stdlib's asyncio forgets by itself, before or after.
 pub fn forget_current(py: Python<'_>) -> PyResult<()> {
-    if let Some(event_loop) = running_loop(py) {
-        set_current(&event_loop, None)?;
+    if let Some(core) = running_loop(py).as_ref().and_then(LoopCore::of) {
+        core.current_task.unset();
     }
     foreign_current(py)?.call_method0(intern!(py, "clear")).map(drop)
 }

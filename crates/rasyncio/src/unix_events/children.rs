@@ -13,6 +13,8 @@
 //!
 //! A start that is cancelled or fails kills the process and waits for its end.
 //!
+//! Hooks: where `os.waitpid` is somebody else's, it is called.
+//!
 //! Differs from CPython: the loop reaps by the descriptor, so that it never takes another child for its own; an exit code that Popen
 //! knows already is reported, and not 255. On 3.11 the default is the descriptor, not the thread.
 
@@ -21,11 +23,11 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use slots::{Args, Class, Co, Kept, Own, Ref, Signature, Spec, arg, class, opt};
 
 use super::UnixSelectorEventLoop;
-use super::watchers::{UNKNOWN, log_warning};
+use super::watchers::{UNKNOWN, Waited, log_warning, os, wait_for};
 use crate::base_events::create_future;
 use crate::base_subprocess::Child;
 use crate::events::Kind;
@@ -51,11 +53,20 @@ fn has_ended(child: &Ref<'_, Child>) -> PyResult<()> {
     watch::release(&core, fd)?;
     let known = Ref::<UnixSelectorEventLoop>::cast(core.any()).and_then(|this| this.children.borrow_mut().remove(&fd));
     drop(known);
-    let code = Child::reap(child);
     let Some(transport) = child.transport.take(py) else { return Ok(()) };
     let pid = transport.call_method0(intern!(py, "get_pid"))?;
+    let code = if os(py)?.getattr(intern!(py, "waitpid"))?.is_instance_of::<PyCFunction>() {
+        Child::reap(child).map(|code| code.into_pyobject(py)).transpose()?.map(Bound::into_any)
+    } else {
+        // Somebody has put his own in its place.
+        child.set_reaped();
+        match wait_for(&pid, true)? {
+            Waited::Ended { code, .. } => Some(code),
+            Waited::Running | Waited::Unknown => None,
+        }
+    };
     let code = match code {
-        Some(code) => code.into_pyobject(py)?.into_any(),
+        Some(code) => code,
         None => code_elsewhere(&transport, &pid)?,
     };
     core.any().call_method1(intern!(py, "_child_watcher_callback"), (pid, code, transport)).map(drop)

@@ -38,7 +38,7 @@ pub use self::threaded::ThreadedChildWatcher;
 pub const UNKNOWN: i32 = 255;
 
 /// The face's `os`.
-fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+pub fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     face(py, "unix_events")?.getattr(intern!(py, "os"))
 }
 
@@ -67,10 +67,14 @@ fn exit_code<'py>(status: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 /// What `waitpid` says.
-enum Waited<'py> {
+pub enum Waited<'py> {
+    /// It runs.
     Running,
+    /// It has ended, and is reaped.
     Ended {
+        /// Its number.
         pid: Bound<'py, PyAny>,
+        /// Its exit code.
         code: Bound<'py, PyAny>,
     },
     /// There is no such child, or no more.
@@ -78,7 +82,7 @@ enum Waited<'py> {
 }
 
 /// `waitpid`, with or without waiting.
-fn wait_for<'py>(pid: &Bound<'py, PyAny>, waits: bool) -> PyResult<Waited<'py>> {
+pub fn wait_for<'py>(pid: &Bound<'py, PyAny>, waits: bool) -> PyResult<Waited<'py>> {
     let py = pid.py();
     let os = os(py)?;
     let options = if waits { 0i32.into_pyobject(py)?.into_any() } else { os.getattr(intern!(py, "WNOHANG"))? };
