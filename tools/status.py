@@ -1,6 +1,6 @@
 """Writes docs/status.md, and the table in README.md, from the results kept under docs/results: no figure is set by hand.
 
-conformance/run.py -o docs/results/conformance-3.13.0.json     once for each Python
+conformance/run.py -o docs/results/conformance-3.13.15.json    once for each Python
 benches/run.py --save
 benches/network.py --save
 tools/status.py                                                 `make status`
