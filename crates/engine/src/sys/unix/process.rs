@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
+    #[expect(clippy::zombie_processes, reason = "it is reaped by its descriptor, which is what is tested")]
     fn start(program: &str, arguments: &[&str]) -> Process {
         let mut command = Command::new(program);
         let child = command.args(arguments).stdin(Stdio::null()).spawn().unwrap();
