@@ -58,7 +58,11 @@ pub fn os_error(error: std::io::Error) -> PyErr {
                 .and_then(|os| os.call_method1("strerror", (number,)))
                 .and_then(|text| text.extract::<String>());
             match text {
-                Ok(text) => pyo3::exceptions::PyOSError::new_err((number, text)),
+                // Made now: before 3.12 an error that is made when it is looked at would not know its own subclass.
+                Ok(text) => match py.get_type::<pyo3::exceptions::PyOSError>().call1((number, text)) {
+                    Ok(made) => PyErr::from_value(made),
+                    Err(error) => error,
+                },
                 Err(error) => error,
             }
         }),

@@ -65,6 +65,10 @@ fn has_ended(child: &Ref<'_, Child>) -> PyResult<()> {
             Waited::Running | Waited::Unknown => None,
         }
     };
+    if let (true, Some(code)) = (slots::VERSION < (3, 12) && core.debug.get(), &code) {
+        let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
+        logger.call_method1(intern!(py, "debug"), ("process %s exited with returncode %s", &pid, code))?;
+    }
     let code = match code {
         Some(code) => code,
         None => code_elsewhere(&transport, &pid)?,
@@ -291,7 +295,11 @@ fn notice<'py>(this: &Ref<'py, UnixSelectorEventLoop>, transport: &Bound<'py, Py
     let core = core(this.base());
     child.core.set(core.clone());
     child.transport.set(transport.clone());
-    child.context.set(slots::copy_current(py)?);
+    // Up to 3.11 it is a thread that asyncio has tell the loop, and a thread's context is empty.
+    child.context.set(match slots::VERSION < (3, 12) {
+        true => py.import(intern!(py, "contextvars"))?.getattr(intern!(py, "Context"))?.call0()?,
+        false => slots::copy_current(py)?,
+    });
     if watch::add_resident_reader(core, fd, child.any().clone(), &ENDED).is_err() {
         return Ok(false);
     }
