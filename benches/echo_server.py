@@ -109,7 +109,10 @@ async def serve(loop, style, size, certificate=None):
     if style == "datagrams":
         transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
         return transport, transport.get_extra_info("sockname")[1]
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    # As create_server(host, port) makes it: asyncio sets TCP_NODELAY only where the protocol is named.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
     listener.setblocking(False)
     if style == "sockets":
         serving = loop.create_task(accept_sockets(loop, listener))
