@@ -96,7 +96,7 @@ fn clients<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
 fn is_idle(this: &Ref<'_, Server>) -> PyResult<bool> {
     match this.clients.get(this.py()) {
         Some(set) => Ok(set.len()? == 0),
-        None => Ok(this.transports.0.borrow().is_empty() || this.transports.all(this.py()).is_empty()),
+        None => Ok(this.transports.all(this.py()).is_empty()),
     }
 }
 

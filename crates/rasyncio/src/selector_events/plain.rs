@@ -33,7 +33,7 @@ impl Plain {
 }
 
 /// The class of plain sockets.
-pub fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static SOCKET: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     SOCKET.import(py, "socket", "socket")
 }
