@@ -234,6 +234,52 @@ async def tls_connections(count):
             made.clear()
 
 
+def test_handles_of_another_thread_are_seen_by_the_collector_once_somebody_else_has_them():
+    loop = asyncio.new_event_loop()
+    kept, raised = [], []
+    loop.set_exception_handler(lambda _, context: raised.append(context["handle"]))
+
+    def send():
+        kept.append(loop.call_soon_threadsafe(int))
+        loop.call_soon_threadsafe(int, "no number")
+        loop.call_soon_threadsafe(loop.stop)
+
+    loop.call_soon(lambda: (thread := threading.Thread(target=send)).start() or thread.join())
+    loop.run_forever()
+    loop.close()
+    assert [gc.is_tracked(handle) for handle in kept + raised] == [True, True]
+
+
+def test_a_stopped_loop_with_handles_of_another_thread_is_collected():
+    class Anything:
+        pass
+
+    def leave():
+        loop, thing = asyncio.new_event_loop(), Anything()
+        thing.loop = loop
+
+        def send():
+            for _ in range(10):
+                loop.call_soon_threadsafe(vars, thing)
+
+        def stop():
+            # What the thread sends after the last turn has begun stays in the queue.
+            loop.stop()
+            thread = threading.Thread(target=send)
+            thread.start()
+            thread.join()
+
+        loop.call_soon(stop)
+        loop.run_forever()
+        return weakref.ref(thing)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        left = leave()
+        gc.collect()
+        assert left() is None
+
+
 def test_a_thousand_tls_connections_leave_nothing():
     def left():
         gc.collect()

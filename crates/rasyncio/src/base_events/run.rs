@@ -316,6 +316,7 @@ pub fn cleanup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.stopping.set(false);
     this.thread_id.set(0);
+    LoopCore::show_entries(this.base())?;
     set_running_loop(py, None)?;
     this.any().call_method1(intern!(py, "_set_coroutine_origin_tracking"), (false,))?;
     if let Some(hooks) = this.old_asyncgen_hooks.take(py) {

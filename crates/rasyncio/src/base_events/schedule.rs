@@ -122,21 +122,21 @@ fn call_soon_threadsafe(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> P
     let overridden = LoopCore::overrides(this.base(), Hook::WriteToSelf);
     let running = this.thread_id.get();
     if overridden || this.ready_deque.is_set() || running == 0 || running == slots::thread_ident(py) {
-        let entry = Entry { object: handle.clone().into(), argument: None, kind: None };
+        let entry = Entry { object: handle.any().clone().into(), argument: None, kind: None };
         LoopCore::push(this.base(), entry)?;
         if overridden || (running != 0 && running != slots::thread_ident(py)) {
             this.any().call_method0(intern!(py, "_write_to_self"))?;
         }
-        return Ok(handle.into());
+        return Ok(handle.into_any().into());
     }
-    match this.send(handle.clone().unbind()) {
+    match this.send(&handle) {
         Ok(Wake::Needed) => {
             this.any().call_method0(intern!(py, "_write_to_self"))?;
         }
         Ok(Wake::NotNeeded) => {}
         Err(_) => return Err(PyRuntimeError::new_err("Event loop is closed")),
     }
-    Ok(handle.into())
+    Ok(handle.into_any().into())
 }
 
 /// A new handle that any thread may cancel: of a class of its own from 3.14 on.
@@ -145,7 +145,7 @@ fn thread_safe_handle<'py>(
     callback: &Bound<'py, PyAny>,
     args: &[Bound<'py, PyAny>],
     given_context: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Ref<'py, Handle>> {
     let py = this.py();
     let (callback, event_loop, context) = (callback.clone(), this.any().clone(), context(py, given_context)?);
     if slots::VERSION >= (3, 14) {
@@ -153,13 +153,13 @@ fn thread_safe_handle<'py>(
         if this.debug.get() {
             Handle::note_source(handle.base())?;
         }
-        return Ok(handle.into_any());
+        return Ok(handle.base().clone());
     }
     let handle = Handle::create(py, callback, args, event_loop, context)?;
     if this.debug.get() {
         Handle::note_source(&handle)?;
     }
-    Ok(handle.into_any())
+    Ok(handle)
 }
 
 /// A native timer: `call_at` without a Python call, for rooms; only for loops that do not override it.

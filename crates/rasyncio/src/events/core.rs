@@ -249,7 +249,11 @@ impl LoopCore {
         let mut items = Vec::new();
         this.inbox.drain_into(&mut items);
         for item in items {
-            let entry = Entry { object: item.into_bound(py).into(), argument: None, kind: None };
+            let object = item.into_bound(py);
+            if let Some(handle) = Ref::<Handle>::cast(&object).filter(|handle| !handle.is_sole()) {
+                handle.show();
+            }
+            let entry = Entry { object: object.into(), argument: None, kind: None };
             if this.ready_deque.is_set() {
                 LoopCore::push_exposed(this, entry)?;
             } else {
@@ -381,8 +385,25 @@ impl LoopCore {
     }
 
     /// Sends a Handle from another thread. Answers whether the loop has to be woken.
-    pub fn send(&self, handle: Py<PyAny>) -> Result<Wake, Py<PyAny>> {
-        self.inbox.push(handle)
+    ///
+    /// A thread may send tens of thousands before it loses the GIL, and the collector would look at all of them several
+    /// times. So it does not see them while nobody but the loop has them: a handle is shown when it is taken in and somebody
+    /// else has it, when Python gets it, when it stays behind in a loop that has stopped.
+    pub fn send(&self, handle: &Ref<'_, Handle>) -> Result<Wake, Py<PyAny>> {
+        handle.hide();
+        self.inbox.push(handle.any().clone().unbind())
+    }
+
+    /// Shows the collector what a loop that no longer runs still has in its queue.
+    pub fn show_entries(this: &Ref<'_, LoopCore>) -> PyResult<()> {
+        LoopCore::drain_inbox(this)?;
+        let py = this.py();
+        for entry in this.ready.0.borrow().iter() {
+            if let Some(handle) = Ref::<Handle>::cast(entry.object.bind(py)) {
+                handle.show();
+            }
+        }
+        Ok(())
     }
 }
 

@@ -112,8 +112,13 @@ impl Entry {
 
     /// The Handle that stands for the entry.
     pub fn into_handle<'py>(self, py: Python<'py>, core: &Ref<'py, LoopCore>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(kind) = self.kind else { return Ok(self.object.into_bound(py)) };
         let object = self.object.into_bound(py);
+        let Some(kind) = self.kind else {
+            if let Some(handle) = Ref::<Handle>::cast(&object) {
+                handle.show();
+            }
+            return Ok(object);
+        };
         let context = (kind.context)(&object).map(|c| c.into_bound(py));
         let callback = NativeCallback::make(py, object, kind)?;
         let context = match context {

@@ -182,6 +182,7 @@ impl Handle {
         if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
             return Err(error);
         }
+        this.show();
         let event_loop = this.event_loop.get_or_none(py);
         let callback = this.callback.get_or_none(py);
         let args = this.args(py)?.unwrap_or_else(|| PyTuple::empty(py).into_any());
