@@ -131,6 +131,12 @@ check: environment ## check formatting, lints and the structure's invariants
 	$(PY) tools/status.py --check || status=1; \
 	exit $$status
 
+# Everybody's own environment is spared Node.js, which pyright runs on: its packages come on the first call.
+.PHONY: stubs
+stubs: build ## compare the stubs with rasyncio, and check typed programs (ARGS="--versions 3.11 3.15" for other Pythons)
+	@$(PYTHON) tools/environment.py $(VENV) tools/stubs/requirements.txt
+	@$(PY) tools/check_stubs.py $(ARGS)
+
 .PHONY: status
 status: environment ## write docs/status.md anew from the results under docs/results
 	@$(PY) tools/status.py

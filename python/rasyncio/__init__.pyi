@@ -10,6 +10,7 @@ from .protocols import *
 from .queues import *
 from .runners import *
 from .streams import *
+from .subprocess import *
 from .taskgroups import *
 from .tasks import *
 from .threads import *

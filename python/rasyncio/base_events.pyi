@@ -4,7 +4,7 @@ from asyncio.events import AbstractEventLoop as _StdlibLoop
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from socket import socket
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import IO, Any, TypeAlias, TypeVar, overload
 
 from .events import AbstractEventLoop, Handle
 from .protocols import BaseProtocol
@@ -77,6 +77,11 @@ class BaseEventLoop(AbstractEventLoop):
 
     def __init__(self) -> None: ...
     def __del__(self) -> None: ...
+    async def sock_sendfile(
+        self, sock: socket, file: IO[bytes], offset: int = 0, count: int | None = None, *, fallback: bool | None = True
+    ) -> int:
+        """Send a file over a connected stream socket.  Otherwise as sendfile()."""
+
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
         """The executor that run_in_executor(None, ...) is to use.  Raises TypeError for another kind of executor."""
 

@@ -5,12 +5,12 @@ from asyncio.events import AbstractServer as AbstractServer
 from asyncio.events import Handle as _StdlibHandle
 from asyncio.events import TimerHandle as _StdlibTimerHandle
 from asyncio.events import _AbstractEventLoopPolicy as _StdlibPolicy
-from asyncio.events import _TaskFactory
+from asyncio.futures import Future as _StdlibFuture
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor
 from contextvars import Context
 from socket import _Address, _GetAddrInfoResult, _RetAddress, socket
-from typing import IO, Any, Literal, TypeAlias, TypeVar, overload
+from typing import IO, Any, Literal, Protocol, TypeAlias, TypeVar, overload, type_check_only
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, StrPath, WriteableBuffer
 from typing_extensions import TypeVarTuple, deprecated
@@ -62,7 +62,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 _ProtocolT = TypeVar("_ProtocolT", bound=BaseProtocol)
 _Context: TypeAlias = dict[str, Any]
-_ExceptionHandler: TypeAlias = Callable[[_StdlibLoop, _Context], object]
+_ExceptionHandler: TypeAlias = Callable[[AbstractEventLoop, _Context], object]
 _SSLContext: TypeAlias = bool | ssl.SSLContext | None
 if sys.version_info >= (3, 12):
     _AwaitableLike: TypeAlias = Awaitable[_T]
@@ -70,6 +70,10 @@ if sys.version_info >= (3, 12):
 else:
     _AwaitableLike: TypeAlias = Generator[Any, None, _T] | Awaitable[_T]
     _CoroutineLike: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
+
+@type_check_only
+class _TaskFactory(Protocol):
+    def __call__(self, loop: AbstractEventLoop, factory: _CoroutineLike[_T], /) -> _StdlibFuture[_T]: ...
 
 class Handle(_StdlibHandle):
     """A callback that a loop is going to call: what call_soon() and its kin return.  Programs do not make handles."""
@@ -209,7 +213,7 @@ class AbstractEventLoop(_StdlibLoop):
         Raises TypeError if factory cannot be called.
         """
 
-    def get_task_factory(self) -> _TaskFactory | None:
+    def get_task_factory(self) -> _TaskFactory | None:  # type: ignore[override]
         """The task factory, or None for the default one."""
 
     # Threads.
@@ -572,7 +576,7 @@ class AbstractEventLoop(_StdlibLoop):
         For what context has, see call_exception_handler().
         """
 
-    def get_exception_handler(self) -> _ExceptionHandler | None:
+    def get_exception_handler(self) -> _ExceptionHandler | None:  # type: ignore[override]
         """The handler that was set, or None."""
 
     def default_exception_handler(self, context: _Context) -> None:
