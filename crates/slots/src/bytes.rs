@@ -1,4 +1,5 @@
-//! Memory that somebody else writes, the kernel for one: [`filled`], a bytes object, and [`Shown`], which is used again and again.
+//! Memory that somebody else writes, the kernel for one: [`filled`], a bytes object, [`Filling`], one that is written piece by
+//! piece, and [`Shown`], which is used again and again.
 //!
 //! Called by transports for large reads, where a copy would cost as much as the read.
 //!
@@ -43,6 +44,29 @@ impl Shown {
     }
 }
 
+/// Has `write` write into the memory of any object that lets others write into it as contiguous bytes; None if it does not.
+///
+/// `write` gets cells, since Python code has the memory too, and may not run any.
+pub fn written_into<R>(object: &Bound<'_, PyAny>, write: impl FnOnce(&[Cell<u8>]) -> R) -> Option<R> {
+    let mut view = MaybeUninit::<ffi::Py_buffer>::uninit();
+    // SAFETY: a live object; the view is filled where the answer is zero. Until it is released it pins `len` writable bytes
+    // at `buf`, which are contiguous, as is checked. Released under the GIL.
+    unsafe {
+        if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_WRITABLE) != 0 {
+            drop(PyErr::take(object.py()));
+            return None;
+        }
+        let mut view = view.assume_init();
+        let result = if ffi::PyBuffer_IsContiguous(&view, b'C' as std::ffi::c_char) != 0 && view.len > 0 {
+            Some(write(slice::from_raw_parts(view.buf.cast::<Cell<u8>>(), view.len as usize)))
+        } else {
+            None
+        };
+        ffi::PyBuffer_Release(&mut view);
+        result
+    }
+}
+
 unsafe extern "C" {
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
 }
@@ -77,5 +101,74 @@ pub fn filled<'py, E>(
             return Err(PyErr::fetch(py));
         }
         Ok(Ok(Bound::from_owned_ptr(py, raw).cast_into_unchecked()))
+    }
+}
+
+/// A bytes object that is written piece by piece; nobody sees it before [`Filling::finish`].
+pub struct Filling {
+    bytes: Own,
+    size: usize,
+    written: usize,
+}
+
+impl Filling {
+    /// Room for `size` bytes, none of them written.
+    pub fn new(py: Python<'_>, size: usize) -> PyResult<Filling> {
+        // SAFETY: a new object, or null with an exception.
+        let bytes = unsafe {
+            let raw = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size as ffi::Py_ssize_t);
+            Bound::from_owned_ptr_or_err(py, raw)?
+        };
+        Ok(Filling { bytes: bytes.into(), size, written: 0 })
+    }
+
+    /// How many bytes are written.
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Has `fill` write into the room that is left; it answers the part that it has written, from the beginning on, and anything
+    /// else. Panics if that part does not begin where the room does.
+    pub fn fill<R, E>(
+        &mut self,
+        py: Python<'_>,
+        fill: impl for<'a> FnOnce(&'a mut [MaybeUninit<u8>]) -> Result<(&'a mut [u8], R), E>,
+    ) -> Result<R, E> {
+        // SAFETY: the object has `size` bytes, of which `written` are initialised; nobody else has a reference to it, so its
+        // memory may be written, under the GIL (`py`).
+        let room = unsafe {
+            let start = ffi::PyBytes_AsString(self.bytes.bind(py).as_ptr()).cast::<MaybeUninit<u8>>();
+            slice::from_raw_parts_mut(start.add(self.written), self.size - self.written)
+        };
+        let start = room.as_ptr();
+        let (part, rest) = fill(room)?;
+        assert!(part.is_empty() || std::ptr::addr_eq(part.as_ptr(), start), "not the beginning of the room");
+        self.written += part.len();
+        Ok(rest)
+    }
+
+    /// Copies `bytes` into the room that is left; what has no room is not taken.
+    pub fn extend(&mut self, py: Python<'_>, bytes: &[u8]) {
+        let count = bytes.len().min(self.size - self.written);
+        // SAFETY: `count` bytes of memory as in `fill`, and of `bytes`, which is other memory: nobody has seen ours.
+        unsafe {
+            let start = ffi::PyBytes_AsString(self.bytes.bind(py).as_ptr()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.add(self.written), count);
+        }
+        self.written += count;
+    }
+
+    /// The bytes that were written.
+    pub fn finish(self, py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
+        let (size, written) = (self.size, self.written);
+        let mut raw = self.bytes.into_bound(py).into_ptr();
+        // SAFETY: ours alone until here; shortened to what is initialised. A failed resize has freed it and set the exception.
+        unsafe {
+            if written < size && _PyBytes_Resize(&mut raw, written as ffi::Py_ssize_t) != 0 {
+                return Err(PyErr::fetch(py));
+            }
+            Ok(Bound::from_owned_ptr(py, raw).cast_into_unchecked())
+        }
     }
 }

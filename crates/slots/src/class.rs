@@ -291,32 +291,6 @@ impl<'py, T> Ref<'py, T> {
         self.0
     }
 
-    /// Takes the object out of the collector's sight until `show`: for one that is kept alive by something that lives anyhow.
-    /// Whatever it refers to is then held for certain, so it is to be shown as soon as somebody else may have it.
-    #[inline]
-    pub fn hide(&self) {
-        // SAFETY: a live object with a collector's head, as every native class has; an untracked one is left as it is.
-        unsafe { ffi::PyObject_GC_UnTrack(self.0.as_ptr().cast()) };
-    }
-
-    /// Ends `hide`.
-    #[inline]
-    pub fn show(&self) {
-        // SAFETY: as in `hide`; an object is tracked once only.
-        unsafe {
-            if ffi::PyObject_GC_IsTracked(self.0.as_ptr()) == 0 {
-                ffi::PyObject_GC_Track(self.0.as_ptr().cast());
-            }
-        }
-    }
-
-    /// Whether the object is known to nobody but the owner of one reference.
-    #[inline]
-    pub fn is_sole(&self) -> bool {
-        // SAFETY: a live object; its count is read under the GIL.
-        unsafe { ffi::Py_REFCNT(self.0.as_ptr()) == 1 }
-    }
-
     /// Whether both are the same object.
     #[inline]
     pub fn is(&self, other: &Bound<'py, PyAny>) -> bool {

@@ -39,6 +39,7 @@ mod own;
 mod raise;
 mod registry;
 mod send;
+mod sight;
 mod socket;
 mod spec;
 #[cfg(Py_3_12)]
@@ -47,7 +48,7 @@ mod thread;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
 pub use audit::audit;
-pub use bytes::{Shown, filled};
+pub use bytes::{Filling, Shown, filled, written_into};
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};

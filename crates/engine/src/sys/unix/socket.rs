@@ -52,6 +52,37 @@ pub fn receive_raw(fd: Descriptor, memory: &mut [MaybeUninit<u8>]) -> io::Result
     Ok(unsafe { written(memory, count) })
 }
 
+/// Receive into two places, the second for what the first has no room for; answers the part of the first that was written, and
+/// how many bytes are in the second.
+#[inline]
+pub fn receive_both<'a>(
+    fd: Descriptor,
+    first: &'a mut [MaybeUninit<u8>],
+    second: &mut [u8],
+) -> io::Result<(&'a mut [u8], usize)> {
+    let fd = borrow(fd)?;
+    let slices = [
+        libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: first.len() },
+        libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: second.len() },
+    ];
+    let count = loop {
+        // SAFETY: both slices are borrowed for writing until the call has returned; the kernel writes within their lengths.
+        let count = unsafe { libc::readv(fd.as_raw_fd(), slices.as_ptr(), slices.len() as libc::c_int) };
+        match usize::try_from(count) {
+            Ok(count) => break count,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    };
+    let in_first = count.min(first.len());
+    // SAFETY: the kernel fills the first before it writes into the second.
+    Ok((unsafe { written(first, in_first) }, count - in_first))
+}
+
 /// Receive into memory that somebody else has too.
 #[inline]
 pub fn receive_shared(fd: Descriptor, memory: &[Cell<u8>]) -> io::Result<usize> {
@@ -155,7 +186,7 @@ pub fn number(fd: &OwnedFd) -> Descriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{ErrorKind, Read};
+    use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
@@ -181,6 +212,21 @@ mod tests {
         shutdown_write(near).unwrap();
         assert_eq!(receive(far, &mut five).unwrap(), 0);
         assert_eq!(receive_raw(far, &mut room).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_has_no_room_in_one_place_goes_to_the_other() {
+        let (mut near, far) = pair();
+        let far = far.as_raw_fd();
+        let (mut first, mut second) = ([MaybeUninit::uninit(); 4], [0; 8]);
+        near.write_all(b"ab").unwrap();
+        assert_eq!(receive_both(far, &mut first, &mut second).unwrap(), (b"ab".to_vec().as_mut_slice(), 0));
+        near.write_all(b"abcdefg").unwrap();
+        assert_eq!(receive_both(far, &mut first, &mut second).unwrap(), (b"abcd".to_vec().as_mut_slice(), 3));
+        assert_eq!(&second[..3], b"efg");
+        assert_eq!(receive_both(far, &mut first, &mut second).unwrap_err().kind(), ErrorKind::WouldBlock);
+        shutdown_write(near.as_raw_fd()).unwrap();
+        assert_eq!(receive_both(far, &mut first, &mut second).unwrap().1, 0);
     }
 
     #[test]

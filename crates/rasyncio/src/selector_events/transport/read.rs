@@ -143,12 +143,41 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     // A reader of a derived class may have a feed_data of its own.
     let native = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact);
     let Some(reader) = native else { return read_plain(this) };
+    if StreamReader::has_target(&reader) {
+        return read_exactly(this, &reader);
+    }
     match receive(this)? {
         Ok(data) if data.as_bytes().is_empty() => read_eof(this),
         Ok(data) => match StreamReader::add(&reader, data).and_then(|()| StreamReader::received(&reader)) {
             Ok(()) => Ok(()),
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
         },
+        Err(error) => read_failed(this, error),
+    }
+}
+
+/// A large read of exactly so many bytes waits.
+fn read_exactly<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamReader>) -> PyResult<()> {
+    let fd = SocketTransport::descriptor(this);
+    let event_loop = SocketTransport::event_loop(this);
+    let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Ok(()) };
+    let received = {
+        let mut scratch = native.scratch.borrow_mut();
+        if scratch.len() < MOST_BYTES {
+            scratch.resize(MOST_BYTES, 0);
+        }
+        StreamReader::receive(reader, fd, &mut scratch[..MOST_BYTES])
+    };
+    match received? {
+        Ok(0) => read_eof(this),
+        Ok(count) => {
+            this.last_read.set(count);
+            native.bytes_read.set(native.bytes_read.get() + count);
+            match StreamReader::received(reader) {
+                Ok(()) => Ok(()),
+                Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
+            }
+        }
         Err(error) => read_failed(this, error),
     }
 }
@@ -192,9 +221,21 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Ok(buffer) => buffer,
         Err(error) => return protocol_failed(this, error, "Fatal error: protocol.get_buffer() call failed."),
     };
-    // The socket object knows how to write into any buffer.
-    let received = this.socket.get_or_none(py).call_method1(intern!(py, "recv_into"), (&buffer,));
-    let count = match received {
+    let direct = if this.direct.get() {
+        let fd = SocketTransport::descriptor(this);
+        slots::written_into(&buffer, |memory| socket::receive_shared(fd, memory))
+    } else {
+        None
+    };
+    let received = match direct {
+        Some(Ok(count)) => Ok(count),
+        Some(Err(error)) => return read_failed(this, error),
+        // The socket object knows what to say of such a buffer.
+        None => {
+            this.socket.get_or_none(py).call_method1(intern!(py, "recv_into"), (&buffer,)).and_then(|n| n.extract())
+        }
+    };
+    let count: usize = match received {
         Ok(count) => count,
         Err(error)
             if error.is_instance_of::<pyo3::exceptions::PyBlockingIOError>(py)
@@ -204,12 +245,10 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         }
         Err(error) => return protocol_failed(this, error, "Fatal read error on socket transport"),
     };
-    if !count.is_truthy()? {
+    if count == 0 {
         return read_eof(this);
     }
-    if let (Some(native), Ok(count)) =
-        (BaseSelectorEventLoop::of(&SocketTransport::event_loop(this)), count.extract::<usize>())
-    {
+    if let Some(native) = BaseSelectorEventLoop::of(&SocketTransport::event_loop(this)) {
         native.bytes_read.set(native.bytes_read.get().saturating_add(count));
     }
     // get_buffer() may have put another protocol in this one's place.

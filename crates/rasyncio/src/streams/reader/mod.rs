@@ -4,6 +4,7 @@
 //! for what they ask of a reader. Calls the transport to pause and resume it.
 //!
 //! - `reading`: the five ways to read, and how a read waits.
+//! - `target`: a large read of exactly so many bytes, which the kernel writes into the bytes object that the read answers.
 //!
 //! States: open -> eof (no more bytes will come) and, apart from that, an exception that every read raises. The transport is
 //! paused while more than twice the limit waits to be read, and resumed when no more than the limit is left.
@@ -16,6 +17,7 @@
 //! done to the reader. Such a reader copies its content at each read.
 
 mod reading;
+mod target;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -28,7 +30,7 @@ use pyo3::exceptions::{
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PySlice};
-use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
+use slots::{Args, Class, Filling, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
 
 use self::reading::{Goal, begin, begin_until, simple, wait_for_news};
 use super::DEFAULT_LIMIT;
@@ -44,6 +46,8 @@ class! {
         buffer: Plain<RefCell<Option<ReadBuffer>>>,
         /// All the bytes that wait, where they came in one piece; the buffer is empty then.
         piece: Slot,
+        /// The bytes that wait, while a large read of exactly so many is being fulfilled; piece and buffer are empty then.
+        target: Plain<RefCell<Option<Filling>>>,
         /// The bytearray that holds the bytes since somebody looked at `_buffer`.
         exposed: Slot,
         event_loop: Slot,
@@ -66,19 +70,21 @@ impl StreamReader {
         match this.exposed.get(this.py()) {
             Some(exposed) => with_exposed(&exposed, f),
             None => {
-                StreamReader::fold(this);
+                StreamReader::fold(this)?;
                 Ok(f(this.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new)))
             }
         }
     }
 
     /// Puts the piece into the buffer.
-    fn fold(this: &Ref<'_, StreamReader>) {
+    fn fold(this: &Ref<'_, StreamReader>) -> PyResult<()> {
+        StreamReader::drop_target(this)?;
         if let Some(piece) = this.piece.take(this.py()) {
             if let Ok(bytes) = piece.cast::<PyBytes>() {
                 this.buffer.borrow_mut().get_or_insert_with(ReadBuffer::new).append(bytes.as_bytes());
             }
         }
+        Ok(())
     }
 
     /// The piece, if all that waits is one.
@@ -101,7 +107,10 @@ impl StreamReader {
             Some(exposed) => exposed.len(),
             None => match StreamReader::piece(this) {
                 Some(piece) => Ok(piece.as_bytes().len()),
-                None => Ok(this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len)),
+                None => Ok(match &*this.target.borrow() {
+                    Some(target) => target.written(),
+                    None => this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len),
+                }),
             },
         }
     }
@@ -117,7 +126,7 @@ impl StreamReader {
         if let Some(exposed) = this.exposed.get(py) {
             return Ok(exposed);
         }
-        StreamReader::fold(this);
+        StreamReader::fold(this)?;
         let buffer = this.buffer.borrow_mut().take().unwrap_or_default();
         let exposed = PyByteArray::new(py, buffer.as_slice()).into_any();
         this.exposed.set(exposed.clone());
@@ -135,6 +144,7 @@ impl StreamReader {
     /// Takes `count` bytes, or as many as there are.
     fn take<'py>(this: &Ref<'py, StreamReader>, count: usize) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
+        StreamReader::drop_target(this)?;
         if StreamReader::piece(this).is_some_and(|piece| count >= piece.as_bytes().len()) {
             return Ok(this.piece.take(py).unwrap_or_else(|| PyBytes::new(py, b"").into_any()));
         }
@@ -438,6 +448,7 @@ impl Class for StreamReader {
                 |this| StreamReader::expose(this).map(Own::new),
                 |this, value| {
                     let Some(value) = value else { return Err(PyTypeError::new_err("cannot delete attribute")) };
+                    StreamReader::drop_target(this)?;
                     this.piece.unset();
                     let old = this.buffer.borrow_mut().take();
                     drop(old);

@@ -1,0 +1,128 @@
+"""Large reads of exactly so many bytes, which the kernel writes into what the read answers: in any pieces, and disturbed."""
+
+import contextlib
+import os
+import socket
+
+import pytest
+import rasyncio as asyncio
+
+LIMIT = 20  # seconds; only a test that fails waits so long
+
+
+def run(main):
+    return asyncio.run(asyncio.wait_for(main, LIMIT))
+
+
+SIZE = 100_000
+
+
+@contextlib.asynccontextmanager
+async def halfway(sent, before=b""):
+    """A reader on whose readexactly(SIZE) a task waits, with `sent` received since; and the other end."""
+    near, far = socket.socketpair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * SIZE)
+    near.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=near)
+    with far:
+        far.send(before)
+        while before and f" {len(before)} bytes" not in repr(reader):
+            await asyncio.sleep(0)
+        task = asyncio.create_task(reader.readexactly(SIZE))
+        await asyncio.sleep(0)
+        far.send(sent)
+        while sent and not task.done() and f" {len(before) + len(sent)} bytes" not in repr(reader):
+            await asyncio.sleep(0)
+        yield reader, task, far
+        task.cancel()
+        await asyncio.wait([task])
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("before", (b"", b"<begin>"))
+def test_what_a_large_read_waits_for_may_come_in_any_pieces(before):
+    data = os.urandom(SIZE - len(before))
+
+    async def main():
+        async with halfway(data[:1], before) as (reader, task, far):
+            far.send(data[1:70_000])
+            await asyncio.sleep(0)
+            far.send(data[70_000:] + b"and more")
+            assert await task == before + data
+            assert await reader.readexactly(8) == b"and more"
+            far.send(b"x" * SIZE + b"y" * SIZE)
+            assert (await reader.readexactly(SIZE), await reader.readexactly(SIZE)) == (b"x" * SIZE, b"y" * SIZE)
+
+    run(main())
+
+
+def cancelled(reader, task, far):
+    task.cancel()
+
+
+def looked_at(reader, task, far):
+    assert bytes(reader._buffer) == b"half"
+
+
+def fed_by_hand(reader, task, far):
+    reader.feed_data(b"")
+
+
+@pytest.mark.parametrize("disturb", (cancelled, looked_at, fed_by_hand))
+def test_no_byte_of_a_large_read_is_lost(disturb):
+    async def main():
+        async with halfway(b"half") as (reader, task, far):
+            disturb(reader, task, far)
+            far.send(b"z" * (SIZE - 4))
+            if disturb is cancelled:
+                await asyncio.wait([task])
+                assert task.cancelled() and await reader.read(4) == b"half"
+                assert await reader.readexactly(SIZE - 4) == b"z" * (SIZE - 4)
+            else:
+                assert await task == b"half" + b"z" * (SIZE - 4)
+
+    run(main())
+
+
+def test_data_fed_by_hand_comes_after_what_a_large_read_has():
+    async def main():
+        async with halfway(b"half") as (reader, task, far):
+            reader.feed_data(b"fed")
+            far.send(b"z" * (SIZE - 7))
+            assert await task == b"halffed" + b"z" * (SIZE - 7)
+
+    run(main())
+
+
+def test_the_end_within_a_large_read():
+    async def main():
+        async with halfway(b"half") as (reader, task, far):
+            far.shutdown(socket.SHUT_WR)
+            with pytest.raises(asyncio.IncompleteReadError) as caught:
+                await task
+            assert (caught.value.partial, caught.value.expected) == (b"half", SIZE)
+            assert reader.at_eof()
+
+    run(main())
+
+
+def test_an_exception_within_a_large_read_leaves_its_bytes():
+    async def main():
+        async with halfway(b"half") as (reader, task, far):
+            reader.set_exception(ValueError("enough"))
+            with pytest.raises(ValueError, match="enough"):
+                await task
+            assert bytes(reader._buffer) == b"half"
+
+    run(main())
+
+
+def test_a_buffer_put_in_place_within_a_large_read_is_the_buffer():
+    async def main():
+        async with halfway(b"half") as (reader, task, far):
+            reader._buffer = bytearray(b"other")
+            far.send(b"z" * (SIZE - 5))
+            assert await task == b"other" + b"z" * (SIZE - 5)
+
+    run(main())
