@@ -572,3 +572,22 @@ def test_a_forgotten_transport_warns_and_closes_its_socket():
     far.setblocking(True)
     assert far.recv(1) == b""
     far.close()
+
+
+@pytest.mark.parametrize("name", ["reader", "writer"])
+def test_a_socket_that_was_closed_first_can_still_be_removed(name):
+    async def main():
+        loop, (near, far) = asyncio.get_running_loop(), socket.socketpair()
+        add, remove = getattr(loop, f"add_{name}"), getattr(loop, f"remove_{name}")
+        number = near.fileno()
+        add(near, lambda: None)
+        near.close()
+        assert remove(near) is True
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            remove(near)
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            add(near, lambda: None)
+        assert remove(number) is False
+        far.close()
+
+    run(main())

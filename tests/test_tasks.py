@@ -80,3 +80,12 @@ def test_as_completed_yields_in_the_order_of_completion():
         return [await one async for one in asyncio.as_completed(futures)]
 
     assert asyncio.run(main()) == [2, 0, 1]
+
+
+def test_frameworks_recognise_eager_factories_and_find_the_constructor():
+    factory = asyncio.create_eager_task_factory(constructor := lambda *args, **kwargs: (args, kwargs))
+    assert factory.__code__ is asyncio.eager_task_factory.__code__
+    assert factory.__closure__[0].cell_contents is constructor
+    assert asyncio.eager_task_factory.__closure__[0].cell_contents is asyncio.Task
+    assert factory("loop", "coro") == (("coro",), factory("loop", "coro")[1])
+    assert factory("loop", "coro")[1]["loop"] == "loop" and factory("loop", "coro")[1]["eager_start"] is True

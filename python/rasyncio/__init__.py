@@ -7,6 +7,7 @@ The names are asyncio's, and so is what they do.  Beyond them there are `install
 import sys as _sys
 
 from ._install import install as install
+from ._lazy import lazily as _lazily
 from ._rasyncio import __version__ as __version__
 
 # These make up `__all__`, in asyncio's order.
@@ -31,13 +32,10 @@ for _name in _PUBLIC + _QUIET:
         globals().update((_public, getattr(_sys.modules[f"{__name__}.{_name}"], _public)) for _public in _face["__all__"])
 del _face, _name
 
-if _sys.version_info >= (3, 14):
-    from ._lazy import lazily as _lazily
-
-    __getattr__ = _lazily(
-        __name__,
-        {
-            "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",
-            "DefaultEventLoopPolicy": "rasyncio.unix_events:_DefaultEventLoopPolicy",
-        },
-    )
+_deprecated = {
+    "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",
+    "DefaultEventLoopPolicy": "rasyncio.unix_events:_DefaultEventLoopPolicy",
+}
+__getattr__ = _lazily(
+    __name__, _deprecated if _sys.version_info >= (3, 14) else (), EventLoopPolicy="rasyncio._hosted:EventLoopPolicy"
+)

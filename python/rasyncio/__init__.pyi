@@ -17,5 +17,9 @@ from .threads import *
 from .timeouts import *
 from .transports import *
 from .unix_events import *
+from .unix_events import _UnixDefaultEventLoopPolicy as _DefaultEventLoopPolicy
 
 __version__: str
+
+class EventLoopPolicy(_DefaultEventLoopPolicy):
+    """Event loops of rasyncio, one for each thread; for `asyncio.set_event_loop_policy`, up to Python 3.15."""

@@ -2,7 +2,7 @@
 
 __all__ = ("BaseEventLoop", "Server")
 
-from . import _rasyncio
+from . import _hosted, _rasyncio, _stdlib
 from ._lazy import lazily
 from ._rasyncio import (
     _check_ssl_socket,
@@ -358,3 +358,7 @@ async def __aenter__(self):
 async def __aexit__(self, *exc):
     self.close()
     await self.wait_closed()
+
+
+# `isinstance(loop, asyncio.BaseEventLoop)`, when the standard library's asyncio is loaded beside rasyncio.
+_stdlib.on_stdlib_import(_hosted.stand_in)

@@ -27,6 +27,7 @@ __all__ = (
 import sys as _sys
 
 from . import _rasyncio
+from ._factories import create_eager_task_factory, eager_task_factory
 from ._lazy import lazily
 from ._rasyncio import (
     Task,
@@ -47,10 +48,8 @@ from ._rasyncio import (
     _wait_for_task,
     all_tasks,
     as_completed,
-    create_eager_task_factory,
     create_task,
     current_task,
-    eager_task_factory,
     ensure_future,
     gather,
     run_coroutine_threadsafe,

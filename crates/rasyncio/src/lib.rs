@@ -53,6 +53,9 @@ class! {
         pub(crate) stdlib_enter_task: Slot,
         pub(crate) stdlib_leave_task: Slot,
         pub(crate) stdlib_register_task: Slot,
+        /// The stdlib's `asyncio.tasks` and `asyncio.futures`, when they are loaded.
+        pub(crate) stdlib_tasks: Slot,
+        pub(crate) stdlib_futures: Slot,
         /// The full names of faces that were asked for.
         faces: Plain<RefCell<Vec<(&'static str, Py<PyString>)>>>,
         /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.

@@ -86,6 +86,7 @@ fn lazy_init(this: &Ref<'_, Runner>) -> PyResult<()> {
             event_loop
         }
     };
+    crate::events::running::adopt(&event_loop);
     if let Some(debug) = this.debug.get(py) {
         event_loop.call_method1(intern!(py, "set_debug"), (debug,))?;
     }

@@ -3,6 +3,9 @@
 //! Called by users and by rooms, which must go through the loop where it has a factory or overrides `create_future`; calls
 //! `futures` and `tasks`.
 //!
+//! On a loop that the standard library's asyncio uses (`LoopCore::hosted`) both make objects of that library's classes, which
+//! its other parts ask for by isinstance(); `rasyncio.create_task()` makes ours on any loop.
+//!
 //! What a factory gets follows the running Python: up to 3.13 the name is set on the task afterwards (3.11 and 3.12 know
 //! no other keyword than `context`); from 3.14 the factory gets exactly the caller's keywords.
 
@@ -15,6 +18,7 @@ use pyo3::types::PyDict;
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseEventLoop, own, put};
+use crate::events::running::class_in_stdlib;
 use crate::events::{Hook, LoopCore};
 use crate::futures::Future;
 use crate::tasks::{Options, Task};
@@ -53,6 +57,9 @@ fn task_by_keywords<'py>(
     let Some(factory) = this.task_factory.get(py) else {
         let own_keywords = keywords.copy()?;
         own_keywords.set_item(intern!(py, "loop"), this.any())?;
+        if let Some(class) = class_in_stdlib(this.base(), "Task")? {
+            return class.call((coroutine,), Some(&own_keywords));
+        }
         return crate::face(py, "tasks")?.getattr(intern!(py, "Task"))?.call((coroutine,), Some(&own_keywords));
     };
     if slots::VERSION >= (3, 14) {
@@ -75,10 +82,20 @@ fn task_by_keywords<'py>(
     Ok(task)
 }
 
+fn create_future_method(this: &Ref<'_, BaseEventLoop>) -> PyResult<Own> {
+    let py = this.py();
+    let Some(class) = class_in_stdlib(this.base(), "Future")? else {
+        return Ok(Future::on(this.base())?.into_any().into());
+    };
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "loop"), this.any())?;
+    class.call((), Some(&keywords)).map(Own::new)
+}
+
 fn create_task_method(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
     const SIGNATURE: Signature<1> = Signature::method("BaseEventLoop.create_task", [arg("coro")]);
     this.check_closed()?;
-    if !args.has_keywords() && !this.task_factory.is_set() {
+    if !args.has_keywords() && !this.task_factory.is_set() && !this.hosted.get() {
         let [coroutine] = args.parse(&SIGNATURE)?;
         let Some(coroutine) = coroutine else { return Err(PyTypeError::new_err("coro is missing")) };
         return Ok(Task::create(coroutine, this.any(), Options::default())?.into_any().into());
@@ -95,7 +112,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
     spec.method0(
         c"create_future",
         c"create_future($self, /)\n--\n\nA new future of this loop.",
-        |this| Ok(Own::new(Future::on(this.base())?.into_any())),
+        create_future_method,
     )
     .method(c"create_task", CREATE_TASK, create_task_method)
     .method1_named(

@@ -380,9 +380,13 @@ fn run_until_complete(this: &Ref<'_, BaseEventLoop>, given: &Bound<'_, PyAny>) -
     this.any().call_method0(intern!(py, "_check_closed"))?;
     this.any().call_method0(intern!(py, "_check_running"))?;
     let is_new = !crate::base_futures::isfuture(given)?;
-    let keywords = PyDict::new(py);
-    keywords.set_item(intern!(py, "loop"), this.any())?;
-    let future = face(py, "tasks")?.getattr(intern!(py, "ensure_future"))?.call((given,), Some(&keywords))?;
+    let future = if this.hosted.get() && crate::coroutines::is_coroutine(given)? {
+        this.any().call_method1(intern!(py, "create_task"), (given,))?
+    } else {
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "loop"), this.any())?;
+        face(py, "tasks")?.getattr(intern!(py, "ensure_future"))?.call((given,), Some(&keywords))?
+    };
     if is_new {
         // An error is raised if it does not complete, so there is nothing to report about it.
         match Ref::<Task>::cast_exact(&future) {

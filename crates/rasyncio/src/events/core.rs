@@ -131,6 +131,8 @@ class! {
         pub(crate) debug: Cell<bool>,
         /// The stdlib's asyncio is loaded beside us and told which task runs here.
         pub(crate) published: Cell<bool>,
+        /// The stdlib's asyncio uses the loop: what `create_task()` and `create_future()` make is of its classes.
+        pub(crate) hosted: Cell<bool>,
         pub(crate) closed: Cell<bool>,
         pub(crate) stopping: Cell<bool>,
         /// `threading.get_ident()` of the thread that runs the loop; 0 while it does not run.

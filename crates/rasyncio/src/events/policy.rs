@@ -120,6 +120,7 @@ pub fn set_loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>, event_loop: &Boun
         let text = format!("loop must be an instance of AbstractEventLoop or None, not '{name}'");
         return Err(PyTypeError::new_err(text));
     }
+    super::running::adopt(event_loop);
     local.setattr(intern!(py, "_loop"), event_loop)
 }
 

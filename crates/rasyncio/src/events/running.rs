@@ -10,7 +10,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use slots::{Own, Signature, ThreadSlot, add_function, pos};
+use slots::{Own, Ref, Signature, ThreadSlot, add_function, pos};
 
 use super::LoopCore;
 use crate::face;
@@ -50,6 +50,8 @@ fn publish<'py>(py: Python<'py>, asyncio: &Bound<'py, PyAny>) -> PyResult<()> {
     state.stdlib_enter_task.set(tasks.getattr(intern!(py, "_enter_task"))?);
     state.stdlib_leave_task.set(tasks.getattr(intern!(py, "_leave_task"))?);
     state.stdlib_register_task.set(tasks.getattr(intern!(py, "_register_task"))?);
+    state.stdlib_futures.set(asyncio.getattr(intern!(py, "futures"))?);
+    state.stdlib_tasks.set(tasks);
     let Some(event_loop) = RUNNING.get(py) else { return Ok(()) };
     set_running_loop(py, Some(event_loop.clone()))?;
     let Some(core) = LoopCore::of(&event_loop) else { return Ok(()) };
@@ -60,6 +62,31 @@ fn publish<'py>(py: Python<'py>, asyncio: &Bound<'py, PyAny>) -> PyResult<()> {
         state.stdlib_enter_task.get_or_none(py).call1((&event_loop, task))?;
     }
     Ok(())
+}
+
+/// Whether a loop that is made now is for the stdlib's asyncio: it is loaded, and `install()` has not replaced it.
+pub fn is_for_stdlib(py: Python<'_>) -> PyResult<bool> {
+    let Some(tasks) = crate::state(py)?.stdlib_tasks.get(py) else { return Ok(false) };
+    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let asyncio = modules.call_method1(intern!(py, "get"), (intern!(py, "asyncio"),))?;
+    Ok(asyncio.getattr_opt(intern!(py, "tasks"))?.is_some_and(|used| used.is(&tasks)))
+}
+
+/// Says that a loop belongs to rasyncio: its tasks and futures are ours, whoever else is loaded.
+pub fn adopt(event_loop: &Bound<'_, PyAny>) {
+    if let Some(core) = LoopCore::of(event_loop) {
+        core.hosted.set(false);
+    }
+}
+
+/// The stdlib's class in whose place one of ours stands, for objects of a loop that the stdlib's asyncio uses.
+pub fn class_in_stdlib<'py>(core: &Ref<'py, LoopCore>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !core.hosted.get() {
+        return Ok(None);
+    }
+    let state = crate::state(core.py())?;
+    let module = if name == "Task" { &state.stdlib_tasks } else { &state.stdlib_futures };
+    module.get(core.py()).map(|module| module.getattr(name)).transpose()
 }
 
 /// The running loop, or what the policy answers.

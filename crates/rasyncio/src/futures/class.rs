@@ -31,6 +31,18 @@ pub(crate) fn given_context<'py>(py: Python<'py>, context: &Option<&Bound<'py, P
     }
 }
 
+/// What `__class__` answers, and isinstance() believes beside the true class: on a loop that the stdlib's asyncio uses, the class
+/// of that asyncio in whose place an exact future or task of ours stands.
+pub(crate) fn class_to_see(this: &Ref<'_, Future>, name: &str) -> PyResult<Own> {
+    let exact =
+        Ref::<Future>::cast_exact(this.any()).is_some() || Ref::<crate::tasks::Task>::cast_exact(this.any()).is_some();
+    let theirs = match this.core(this.py()) {
+        Some(core) if exact => crate::events::running::class_in_stdlib(&core, name)?,
+        _ => None,
+    };
+    Ok(Own::new(theirs.unwrap_or_else(|| this.any().get_type().into_any())))
+}
+
 fn init(this: &Ref<'_, Future>, args: &Args<'_, '_>) -> PyResult<()> {
     const SIGNATURE: Signature<1> = Signature::method("Future.__init__", [kw_opt("loop")]);
     let [event_loop] = args.parse(&SIGNATURE)?;
@@ -162,6 +174,7 @@ impl Class for Future {
                 c"_make_cancelled_error($self, /)\n--\n\nThe CancelledError to raise for this future.",
                 |this| Future::make_cancelled_error(this).map(Own::new),
             )
+            .get(c"__class__", c"", |this| class_to_see(this, "Future"))
             .get(c"_state", c"", |this| Ok(this.state.get().name()))
             .get_set(
                 c"_asyncio_future_blocking",

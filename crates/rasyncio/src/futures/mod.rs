@@ -38,7 +38,7 @@ use crate::events::{Kind, LoopCore, NativeCallback, get_event_loop};
 use crate::exceptions;
 
 pub use self::chain::{settle_soon, wrap_job};
-pub(crate) use self::class::given;
+pub(crate) use self::class::{class_to_see, given};
 pub use self::iter::FutureIter;
 pub use self::wait::{Next, Then, Wait};
 

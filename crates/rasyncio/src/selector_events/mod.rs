@@ -68,7 +68,10 @@ impl Visit for InterestTable {
     fn visit(&self, visitor: &Visitor) {
         if let Ok(table) = self.0.try_borrow() {
             for listeners in table.iter().flat_map(|t| t.iter()) {
-                listeners.reader.into_iter().chain(listeners.writer).for_each(|w| w.object.visit(visitor));
+                listeners.reader.into_iter().chain(listeners.writer).for_each(|w| {
+                    w.object.visit(visitor);
+                    w.file.iter().for_each(|file| file.visit(visitor));
+                });
             }
         }
     }

@@ -14,7 +14,8 @@
 //! - [`add_guest`] is for calls that wait again and again on a socket object which may be closed at any time: as long as it is
 //!   the same object, neither removing nor adding it again costs a system call.
 //!
-//! Differs from CPython: an object given as descriptor is turned into its number once, here.
+//! Differs from CPython: an object given as descriptor is turned into its number once, here. It is kept beside its watcher, for
+//! who closes it first and removes it then.
 
 use std::os::fd::RawFd;
 
@@ -34,6 +35,8 @@ pub struct Watcher {
     pub(super) object: Own,
     /// None for a Handle.
     pub(super) kind: Option<&'static Kind>,
+    /// The object that a user gave for the descriptor: by it the watching can be ended when the object has been closed.
+    pub(super) file: Option<Own>,
 }
 
 const EVENT_READ: i32 = 1;
@@ -100,7 +103,7 @@ pub(super) fn add_guest<'py>(
     // A socket object that is alive still has the file that it had: one that was closed never gets a number again.
     let same = this.guests.put(fd, socket)?;
     let direction = if reads { Direction::Read } else { Direction::Write };
-    watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind) }, Tenure::Guest { same })
+    watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind), file: None }, Tenure::Guest { same })
 }
 
 /// Ends what `add_reader` began; answers whether there was a reader.
@@ -170,7 +173,7 @@ fn add<'py>(
     match native(core, hook) {
         Some(this) => {
             this.check_closed()?;
-            watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind) }, tenure)
+            watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind), file: None }, tenure)
         }
         None => {
             let callback = NativeCallback::make(core.py(), object, kind)?;
@@ -256,9 +259,25 @@ fn unwatch(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd, direction: Directio
 
 /// The number of a descriptor given as int or as an object with `fileno()`.
 pub fn descriptor(given: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    let number = number(given)?;
+    match RawFd::try_from(number) {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
+    }
+}
+
+/// The descriptor that is watched for `given`, which has none any more.
+fn formerly(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> Option<RawFd> {
+    let table = this.interests.0.borrow();
+    let is_given = |watcher: &&Watcher| watcher.file.as_ref().is_some_and(|file| file.is(given));
+    let mut all = table.as_ref()?.iter();
+    all.find(|listeners| [listeners.reader, listeners.writer].iter().flatten().any(is_given)).map(|found| found.fd)
+}
+
+fn number(given: &Bound<'_, PyAny>) -> PyResult<i64> {
     let py = given.py();
-    let number: i64 = if given.is_instance_of::<pyo3::types::PyInt>() {
-        given.extract()?
+    if given.is_instance_of::<pyo3::types::PyInt>() {
+        given.extract()
     } else {
         let invalid = || -> PyErr {
             match given.repr() {
@@ -268,20 +287,16 @@ pub fn descriptor(given: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         };
         let asked = given.call_method0(intern!(py, "fileno")).and_then(|n| n.extract::<i64>());
         match asked {
-            Ok(number) => number,
+            Ok(number) => Ok(number),
             Err(error)
                 if error.is_instance_of::<PyAttributeError>(py)
                     || error.is_instance_of::<PyTypeError>(py)
                     || error.is_instance_of::<PyValueError>(py) =>
             {
-                return Err(invalid());
+                Err(invalid())
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-    };
-    match RawFd::try_from(number) {
-        Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
     }
 }
 
@@ -303,7 +318,11 @@ pub(super) fn ensure_no_transport_number(this: &Ref<'_, BaseSelectorEventLoop>, 
 }
 
 pub(super) fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
-    ensure_free(this, descriptor(given)?, given)
+    // A closed object has no number, and no transport.
+    match RawFd::try_from(number(given)?) {
+        Ok(fd) if fd >= 0 => ensure_free(this, fd, given),
+        _ => Ok(()),
+    }
 }
 
 fn ensure_free(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd, given: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -334,7 +353,8 @@ fn add_callback(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, dire
     }
     match this.selector.get(py) {
         None => {
-            let watcher = Watcher { object: handle.any().clone().into(), kind: None };
+            let file = (!given.is_instance_of::<pyo3::types::PyInt>()).then(|| given.clone().into());
+            let watcher = Watcher { object: handle.any().clone().into(), kind: None, file };
             watch(this, descriptor(given)?, direction, watcher, Tenure::Visitor)?;
         }
         Some(selector) => register(&selector, given, direction, handle.any())?,
@@ -385,7 +405,11 @@ fn remove_callback(
         return Ok(false);
     }
     let Some(selector) = this.selector.get(py) else {
-        return unwatch(this, descriptor(given)?, direction);
+        let fd = match descriptor(given) {
+            Err(error) if error.is_instance_of::<PyValueError>(py) => formerly(this, given).ok_or(error)?,
+            known => known?,
+        };
+        return unwatch(this, fd, direction);
     };
     let key = selector.call_method0(intern!(py, "get_map"))?.call_method1(intern!(py, "get"), (given,))?;
     if key.is_none() {

@@ -149,6 +149,7 @@ impl Class for Task {
                     None => Err(PyAttributeError::new_err("cannot delete attribute")),
                 },
             )
+            .get(c"__class__", c"", |this| crate::futures::class_to_see(this.base(), "Task"))
             .get(c"_must_cancel", c"", |this| Ok(this.must_cancel.get()))
             .get(c"_coro", c"", |this| Ok(own(this.coroutine(this.py()))))
             .get(c"_fut_waiter", c"", |this| Ok(own(this.waits_for.get(this.py()))))

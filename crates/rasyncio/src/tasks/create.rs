@@ -287,51 +287,6 @@ fn run_coroutine_threadsafe<'py>(coroutine: &Bound<'py, PyAny>, event_loop: &Bou
     Ok(promise.into())
 }
 
-class! {
-    /// A task factory that starts tasks eagerly (3.12+).
-    pub struct EagerFactory { constructor: Slot }
-}
-
-impl Class for EagerFactory {
-    const NAME: &'static std::ffi::CStr = c"rasyncio.tasks._EagerTaskFactory";
-    const CALLABLE: bool = false;
-    const DICT: bool = true;
-
-    fn define(spec: &mut Spec<Self>) {
-        const OLD: Signature<4> =
-            Signature::function("factory", [arg("loop"), arg("coro"), kw_opt("name"), kw_opt("context")]);
-        const NEW: Signature<3> = Signature::function("factory", [arg("loop"), arg("coro"), kw_opt("eager_start")]);
-        spec.call(|this, args| {
-            let py = this.py();
-            let (event_loop, coroutine, keywords) = if slots::VERSION >= (3, 14) {
-                let ([Some(event_loop), Some(coroutine), eager], keywords) = args.parse_extra(&NEW)? else {
-                    return Err(PyTypeError::new_err("an argument is missing"));
-                };
-                match eager {
-                    Some(eager) => keywords.set_item(intern!(py, "eager_start"), eager)?,
-                    None => keywords.set_item(intern!(py, "eager_start"), true)?,
-                }
-                (event_loop, coroutine, keywords)
-            } else {
-                let [Some(event_loop), Some(coroutine), name, context] = args.parse(&OLD)? else {
-                    return Err(PyTypeError::new_err("an argument is missing"));
-                };
-                let keywords = PyDict::new(py);
-                keywords.set_item(intern!(py, "name"), name)?;
-                keywords.set_item(intern!(py, "context"), context)?;
-                keywords.set_item(intern!(py, "eager_start"), true)?;
-                (event_loop, coroutine, keywords)
-            };
-            keywords.set_item(intern!(py, "loop"), event_loop)?;
-            this.constructor.get_or_none(py).call((coroutine,), Some(&keywords)).map(Own::new)
-        });
-    }
-}
-
-fn eager_factory<'py>(constructor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(Ref::create(constructor.py(), EagerFactory { constructor: Slot::of(constructor.clone()) })?.into_any())
-}
-
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let create_doc = c"create_task(coro, **kwargs)\n--\n\nRun a coroutine as a task of the running loop; name and context as for Task.\n\
         Keep a reference to the task: the loop has only a weak one.";
@@ -366,16 +321,6 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             _ => Err(PyTypeError::new_err("an argument is missing")),
         }
     })?;
-    let factory_doc = c"create_eager_task_factory(custom_task_constructor)\n--\n\nA task factory whose tasks make their first step at once.\n\
-        The constructor is called as Task is, with eager_start.";
-    add_function(module, c"create_eager_task_factory", factory_doc, |_, args| {
-        const SIGNATURE: Signature<1> =
-            Signature::function("create_eager_task_factory", [arg("custom_task_constructor")]);
-        let [constructor] = args.parse(&SIGNATURE)?;
-        constructor.map(|c| eager_factory(c).map(Own::new)).transpose()
-    })?;
-    let task = crate::class_object::<super::Task>(module.py())?;
-    module.add("eager_task_factory", eager_factory(&task)?)?;
     add_function(
         module,
         c"_set_task_name",

@@ -5,7 +5,8 @@
 //! asyncio is loaded beside us, so that both tell the same.
 //!
 //! A loop of ours keeps its own: the current task in a slot, its tasks in a weak registry. For loops and tasks of others
-//! the module's state has a dict of current tasks and a WeakSet, as the stdlib has them.
+//! the module's state has a dict of current tasks and a WeakSet, as the stdlib has them. The stdlib's own tasks on a loop of
+//! ours are known to its registry only, which is asked where ours has nothing.
 //!
 //! Invariants: at most one task is current on a loop; entering a second or leaving another one is a RuntimeError. A task
 //! that is done, or gone, is not in `all_tasks()`.
@@ -102,7 +103,13 @@ fn foreign_tasks(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// The task that runs on `event_loop`.
 pub(crate) fn current_of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     match LoopCore::of(event_loop) {
-        Some(core) => Ok(core.current_task.get(py)),
+        Some(core) if core.current_task.is_set() || !core.published.get() => Ok(core.current_task.get(py)),
+        // It may be one of the stdlib's tasks that runs on this loop.
+        Some(core) => {
+            let stdlib = state(py)?.stdlib_tasks.get_or_none(py);
+            let task = stdlib.call_method1(intern!(py, "current_task"), (core.any(),))?;
+            Ok((!task.is_none()).then_some(task))
+        }
         None => foreign_current(py)?.get_item(event_loop),
     }
 }
@@ -140,25 +147,35 @@ pub fn leave_task<'py>(event_loop: &Bound<'py, PyAny>, task: &Bound<'py, PyAny>)
 fn set_current<'py>(event_loop: &Bound<'py, PyAny>, task: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
     let py = event_loop.py();
     match (LoopCore::of(event_loop), task) {
-        (Some(core), task) => {
-            let before = core.current_task.replace(py, task.cloned());
-            if core.published.get() {
-                let state = state(py)?;
-                for (function, task) in [(&state.stdlib_leave_task, before.as_ref()), (&state.stdlib_enter_task, task)]
-                {
-                    if let (Some(function), Some(task)) = (function.get(py), task) {
-                        function.call1((event_loop, task))?;
-                    }
-                }
-            }
+        (Some(core), task) if !core.published.get() => {
+            drop(core.current_task.replace(py, task.cloned()));
             Ok(())
         }
+        (Some(core), task) => swap_published(core, task),
         (None, Some(task)) => foreign_current(py)?.set_item(event_loop, task),
         (None, None) => {
             let dict = foreign_current(py)?;
             if dict.contains(event_loop)? { dict.del_item(event_loop) } else { Ok(()) }
         }
     }
+}
+
+/// The same where the stdlib's asyncio is told: it alone remembers tasks that are not ours, for they come and go by its functions.
+fn swap_published<'py>(core: &Ref<'py, LoopCore>, task: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
+    let py = core.py();
+    let ours = task.filter(|task| Ref::<Task>::cast(task).is_some());
+    let before = core.current_task.replace(py, ours.cloned());
+    let state = state(py)?;
+    if slots::VERSION >= (3, 12) {
+        let stdlib = state.stdlib_tasks.get_or_none(py);
+        return stdlib.call_method1(intern!(py, "_swap_current_task"), (core.any(), task)).map(drop);
+    }
+    for (function, task) in [(&state.stdlib_leave_task, before.as_ref()), (&state.stdlib_enter_task, task)] {
+        if let (Some(function), Some(task)) = (function.get(py), task) {
+            function.call1((core.any(), task))?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets which tasks are current: in the child of a fork nothing runs. The stdlib's asyncio forgets by itself, before or after.
@@ -223,6 +240,10 @@ pub fn all_tasks<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResu
                 set.add(task)?;
             }
         }
+    }
+    if let Some(stdlib) = state(py)?.stdlib_tasks.get(py) {
+        let theirs = stdlib.call_method1(intern!(py, "all_tasks"), (event_loop,))?;
+        set.call_method1(intern!(py, "update"), (theirs,))?;
     }
     Ok(set.into_any())
 }

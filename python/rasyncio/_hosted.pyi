@@ -1,0 +1,3 @@
+from types import ModuleType
+
+def stand_in(asyncio: ModuleType) -> None: ...
