@@ -1,5 +1,7 @@
 """Locks and their kin, beyond what CPython's own tests say: the native short cuts respect subclasses."""
 
+import math
+
 import pytest
 import rasyncio as asyncio
 
@@ -67,3 +69,23 @@ def test_a_dropped_wait_leaves_the_queue():
         assert not event._waiters
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("make", [asyncio.Semaphore, asyncio.BoundedSemaphore])
+def test_a_semaphore_may_count_in_floats(make):
+    async def main():
+        for_all = make(math.inf)
+        for _ in range(1000):
+            await asyncio.wait_for(for_all.acquire(), 10)
+        assert not for_all.locked() and for_all._value == math.inf and "value:inf" in repr(for_all)
+        for_two = make(2.0)
+        async with for_two, for_two:
+            assert for_two.locked()
+            waiting = asyncio.create_task(for_two.acquire())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        assert await waiting and for_two._value == 1.0
+
+    asyncio.run(main())
+    with pytest.raises(ValueError):
+        make(-0.5)

@@ -2,12 +2,15 @@
 //!
 //! Called by the shell `acquire` and by `release`. A release with waiters hands its turn to the first: the value is counted
 //! down in the waiter's name at once, so nobody can pass it. A waiter that is cancelled after that gives the turn back.
+//!
+//! The value is a whole number, or a float as asyncio takes it too: `Semaphore(math.inf)` lets everybody in.
 
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyFloat;
+use pyo3::{IntoPyObjectExt, intern};
 use slots::{Args, Class, Own, Ref, Signature, Spec, class, opt};
 
 use super::{own, set_loop};
@@ -15,32 +18,82 @@ use crate::exceptions;
 use crate::futures::{Next, State, Wait};
 use crate::mixins::{LoopBound, Waiters, repr_with, yes};
 
+/// How many more are let in.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Turns {
+    Whole(i64),
+    Float(f64),
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Turns::Whole(0)
+    }
+}
+
+impl Turns {
+    fn of(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match value.cast::<PyFloat>() {
+            Ok(float) => Ok(Turns::Float(float.value())),
+            Err(_) => value.extract().map(Turns::Whole),
+        }
+    }
+
+    fn to_python<'py>(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Turns::Whole(count) => count.into_bound_py_any(py),
+            Turns::Float(count) => count.into_bound_py_any(py),
+        }
+    }
+
+    fn more(self, change: i64) -> Self {
+        match self {
+            Turns::Whole(count) => Turns::Whole(count + change),
+            Turns::Float(count) => Turns::Float(count + change as f64),
+        }
+    }
+
+    fn is_zero(self) -> bool {
+        match self {
+            Turns::Whole(count) => count == 0,
+            Turns::Float(count) => count == 0.0,
+        }
+    }
+
+    fn is_positive(self) -> bool {
+        match self {
+            Turns::Whole(count) => count > 0,
+            Turns::Float(count) => count > 0.0,
+        }
+    }
+}
+
 class! {
     /// At most so many tasks at once.
-    pub struct Semaphore { value: Cell<i64>, waiters: Waiters, event_loop: LoopBound }
+    pub struct Semaphore { value: Cell<Turns>, waiters: Waiters, event_loop: LoopBound }
 }
 
 class! {
     /// A semaphore that refuses to be released more often than it was acquired.
-    pub struct BoundedSemaphore: Semaphore { bound: Cell<i64> }
+    pub struct BoundedSemaphore: Semaphore { bound: Cell<Turns> }
 }
 
 fn is_locked(this: &Ref<'_, Semaphore>) -> PyResult<bool> {
-    Ok(this.value.get() == 0 || this.waiters.anybody(this.py())?)
+    Ok(this.value.get().is_zero() || this.waiters.anybody(this.py())?)
 }
 
 fn try_acquire(this: &Ref<'_, Semaphore>) -> PyResult<bool> {
     if is_locked(this)? {
         return Ok(false);
     }
-    this.value.set(this.value.get() - 1);
+    this.value.set(this.value.get().more(-1));
     Ok(true)
 }
 
 fn wake_next(this: &Ref<'_, Semaphore>) -> PyResult<bool> {
     let py = this.py();
     this.waiters.wake_next(py, || {
-        this.value.set(this.value.get() - 1);
+        this.value.set(this.value.get().more(-1));
         yes(py)
     })
 }
@@ -54,10 +107,10 @@ fn acquired<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) ->
     this.waiters.remove(future.any())?;
     if let Err(error) = &outcome {
         if exceptions::is_cancelled(py, error) && future.state() == State::Finished {
-            this.value.set(this.value.get() + 1);
+            this.value.set(this.value.get().more(1));
         }
     }
-    while this.value.get() > 0 && wake_next(this)? {}
+    while this.value.get().is_positive() && wake_next(this)? {}
     outcome?;
     Ok(Next::Return(yes(py)))
 }
@@ -72,12 +125,12 @@ fn wait_turn(this: &Ref<'_, Semaphore>) -> PyResult<Own> {
     Wait::create(&future, this.any().clone(), None, acquired)
 }
 
-fn init(this: &Ref<'_, Semaphore>, args: &Args<'_, '_>, signature: &Signature<1>) -> PyResult<i64> {
+fn init(this: &Ref<'_, Semaphore>, args: &Args<'_, '_>, signature: &Signature<1>) -> PyResult<Turns> {
     let [value] = args.parse(signature)?;
     let value = match value {
         Some(value) if value.lt(0)? => return Err(PyValueError::new_err("Semaphore initial value must be >= 0")),
-        Some(value) => value.extract::<i64>()?,
-        None => 1,
+        Some(value) => Turns::of(value)?,
+        None => Turns::Whole(1),
     };
     this.value.set(value);
     Ok(value)
@@ -94,12 +147,15 @@ impl Class for Semaphore {
             .repr(|this| {
                 let py = this.py();
                 let locked = this.any().call_method0(intern!(py, "locked"))?.is_truthy()?;
-                let state = if locked { "locked".to_owned() } else { format!("unlocked, value:{}", this.value.get()) };
+                let state = match locked {
+                    true => "locked".to_owned(),
+                    false => format!("unlocked, value:{}", this.value.get().to_python(py)?),
+                };
                 repr_with(this.any(), state, this.waiters.len(py)?)
             })
             .method0(c"locked", c"locked($self, /)\n--\n\nWhether acquire() would have to wait.", is_locked)
             .method0(c"release", c"release($self, /)\n--\n\nLet one more task in; the one that waits longest gets the turn.", |this| {
-                this.value.set(this.value.get() + 1);
+                this.value.set(this.value.get().more(1));
                 wake_next(this).map(drop)
             })
             .method0(c"_acquire_now", c"_acquire_now($self, /)\n--\n\nAcquire if that needs no waiting.", try_acquire)
@@ -129,8 +185,8 @@ impl Class for Semaphore {
             .get_set(
                 c"_value",
                 c"",
-                |this| Ok(this.value.get()),
-                |this, value| value.map_or(Ok(()), |v| v.extract().map(|v| this.value.set(v))),
+                |this| this.value.get().to_python(this.py()).map(Own::new),
+                |this, value| value.map_or(Ok(()), |v| Turns::of(&v).map(|v| this.value.set(v))),
             )
             .get_set(
                 c"_waiters",
@@ -168,10 +224,10 @@ impl Class for BoundedSemaphore {
                 if this.value.get() >= this.bound.get() {
                     return Err(PyValueError::new_err("BoundedSemaphore released too many times"));
                 }
-                this.value.set(this.value.get() + 1);
+                this.value.set(this.value.get().more(1));
                 wake_next(this.base()).map(drop)
             },
         )
-        .get(c"_bound_value", c"", |this| Ok(this.bound.get()));
+        .get(c"_bound_value", c"", |this| this.bound.get().to_python(this.py()).map(Own::new));
     }
 }
