@@ -131,6 +131,11 @@ check: environment ## check formatting, lints and the structure's invariants
 	$(PY) tools/status.py --check || status=1; \
 	exit $$status
 
+.PHONY: docs
+docs: python ## build the site into build/site (ARGS=serve: show it, and build it anew on changes)
+	@$(PYTHON) tools/environment.py .venv-docs tools/docs/requirements.txt
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs $(or $(ARGS),build --strict --quiet)
+
 # Everybody's own environment is spared Node.js, which pyright runs on: its packages come on the first call.
 .PHONY: stubs
 stubs: build ## compare the stubs with rasyncio, and check typed programs (ARGS="--versions 3.11 3.15" for other Pythons)
@@ -143,5 +148,5 @@ status: environment ## write docs/status.md anew from the results under docs/res
 
 .PHONY: clean
 clean: ## remove the environments and everything that was built
-	rm -rf $(VENV) $(BENCH_VENV) build $${CARGO_TARGET_DIR:-target} python/rasyncio/*.so .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) .venv-docs build $${CARGO_TARGET_DIR:-target} python/rasyncio/*.so .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
