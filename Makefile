@@ -109,6 +109,11 @@ bench: $(BENCH_BUILT) ## compare the speed with asyncio, uvloop and other loops 
 wheel: environment ## build the wheel that people install, for PYTHON, into build/wheels (ARGS=--plain: without a profile)
 	@$(PY) tools/build_wheel.py $(ARGS)
 
+.PHONY: release
+release: environment ## build wheels for all Pythons and systems, and the source, into dist (ARGS="--targets x86_64-gnu --plain")
+	@$(PYTHON) tools/environment.py $(VENV) tools/zig/requirements.txt
+	@$(PY) tools/release.py $(ARGS)
+
 .PHONY: bench-network
 bench-network: $(BENCH_BUILT) ## echo servers under a client that is not Python, beside a bare one (ONLY="read-64-1024 ...", ARGS="--quick")
 	@$(BENCH_PY) benches/network.py $(ONLY) $(ARGS)

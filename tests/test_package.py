@@ -60,6 +60,15 @@ def child(code, *options):
     return done.stdout
 
 
+@pytest.mark.parametrize(
+    "change", ["sys.version_info = (3, 10, 4)", "sys.version_info = (3, 16, 0)", "sys.implementation.name = 'pypy'"]
+)
+def test_other_pythons_are_told(change):
+    done = subprocess.run([sys.executable, "-c", f"import sys; {change}; import rasyncio"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ImportError: rasyncio needs CPython 3.11 to 3.15, and this is " in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 def test_classes_are_those_of_asyncio(order):
     child(f"""{order}

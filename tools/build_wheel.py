@@ -1,6 +1,6 @@
 """Builds the wheel that people install: compiled twice, the second time with the knowledge of what runs how often.
 
-    python tools/build_wheel.py --interpreter PYTHON [--out FOLDER] [--plain]
+    python tools/build_wheel.py --interpreter PYTHON [--out FOLDER] [--plain] [-- OPTIONS OF MATURIN]
 
 The code that a turn of the loop goes through is small but lies all over the library; laid out together it fits the
 processor's nearest cache, which is worth a fifth to a third of the time (CPython itself is built so).  The steps:
@@ -33,14 +33,14 @@ def run(command, **variables):
     subprocess.run([str(part) for part in command], check=True, cwd=ROOT, env=os.environ | variables)
 
 
-def compile_wheel(options, folder, title, flags, target):
+def compile_wheel(options, folder, title, flags, target, more=()):
     say(f"{title}; some minutes the first time.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rustflags = f"{os.environ.get('RUSTFLAGS', '')} {flags}".strip()
     target_folder = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), *target)
     command = [MATURIN, "build", "--quiet", "--profile", "release", "--locked"]
-    command += ["--interpreter", options.interpreter, "--out", folder]
+    command += ["--interpreter", options.interpreter, "--out", folder, *more]
     run(command, RUSTFLAGS=rustflags, CARGO_TARGET_DIR=str(target_folder))
     return next(folder.glob("*.whl"))
 
@@ -81,13 +81,16 @@ def main():
     parser.add_argument("--interpreter", default=sys.executable, help="the Python that the wheel is for")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "wheels")
     parser.add_argument("--plain", action="store_true", help="one compilation, no profile")
+    parser.add_argument("maturin", nargs="*", help="more options of maturin for the wheel proper, after --")
     options = parser.parse_args()
     if MATURIN is None:
         sys.exit("There is no maturin beside this Python: use make wheel, which installs it.")
     out = options.out.resolve()
     profile = None if options.plain else train(options, ROOT / "build" / "profile")
     flags, kind = (f"-Cprofile-use={profile}", "profile-guided") if profile else ("", "plain")
-    wheel = compile_wheel(options, out, f"Compiling the wheel ({kind})", flags, ("profile",) if profile else ())
+    wheel = compile_wheel(
+        options, out, f"Compiling the wheel ({kind})", flags, ("profile",) if profile else (), options.maturin
+    )
     (out / "build.txt").write_text(f"{kind}\n")
     say(f"{wheel.relative_to(ROOT) if wheel.is_relative_to(ROOT) else wheel}  ({kind})")
 

@@ -6,6 +6,12 @@ The names are asyncio's, and so is what they do.  Beyond them there are `install
 
 import sys as _sys
 
+# Said here, and in syntax that every Python 3 knows, for an installation that no package manager has checked.
+if _sys.implementation.name != "cpython" or not (3, 11) <= _sys.version_info[:2] <= (3, 15):
+    raise ImportError(
+        "rasyncio needs CPython 3.11 to 3.15, and this is %s %d.%d" % (_sys.implementation.name, *_sys.version_info[:2])  # noqa: UP031
+    )
+
 from ._install import install as install
 from ._lazy import lazily as _lazily
 from ._rasyncio import __version__ as __version__
