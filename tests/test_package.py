@@ -385,3 +385,10 @@ def test_queue_shut_down_is_there_on_every_version():
 
     assert issubclass(QueueShutDown, Exception) and QueueShutDown.__name__ == "QueueShutDown"
     assert QueueShutDown.__module__ == ("asyncio.queues" if sys.version_info >= (3, 13) else "rasyncio.exceptions")
+
+
+@pytest.mark.parametrize("name", "Queue Lock Event Condition Semaphore BoundedSemaphore Barrier Future Task".split())
+def test_what_is_not_thread_safe_says_so(name):
+    import rasyncio
+
+    assert "thread-safe" in getattr(rasyncio, name).__doc__

@@ -125,7 +125,9 @@ def main():
         source = max(options.out.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
         with tarfile.open(source) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}
-        tracked = subprocess.run(["git", "ls-files", "python", "crates", "Cargo.*"], cwd=ROOT, capture_output=True, text=True)
+        tracked = subprocess.run(
+            ["git", "ls-files", "python", "crates", "Cargo.*"], cwd=ROOT, capture_output=True, text=True
+        )
         missing = sorted(set(tracked.stdout.split()) - names)
         rows.append((source.name, source.stat().st_size, f"FAILED: lacks {missing}" if missing else "built"))
     for target in options.targets:

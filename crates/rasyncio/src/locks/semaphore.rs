@@ -209,7 +209,7 @@ impl Class for Semaphore {
 impl Class for BoundedSemaphore {
     const NAME: &'static std::ffi::CStr = c"rasyncio.locks.BoundedSemaphore";
     const DOC: &'static std::ffi::CStr = c"BoundedSemaphore(value=1)\n--\n\n\
-        A Semaphore whose release() raises ValueError when it was not acquired as often.";
+        A Semaphore whose release() raises ValueError when it was not acquired as often. Not thread-safe.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
