@@ -1,4 +1,7 @@
-"""`rasyncio.install()`: asyncio's names give rasyncio, in this process and, for `python -m rasyncio`, in its children."""
+"""`rasyncio.install()` in a process that has not imported asyncio: its names give rasyncio; `uninstall()` undoes it.
+
+For a process that has, see test_takeover.py, for child processes test_children.py.
+"""
 
 import os
 import subprocess
@@ -81,21 +84,6 @@ rasyncio.install()
 assert before == (dict(sys.modules), list(sys.meta_path))""")
 
 
-def test_earlier_importers_keep_theirs():
-    child("""import asyncio as theirs, asyncio.queues, sys
-import rasyncio
-rasyncio.install()
-import asyncio
-assert asyncio is rasyncio is not theirs
-assert theirs.queues.__name__ == "asyncio.queues"
-from asyncio import exceptions
-assert exceptions is rasyncio.exceptions
-assert all("rasyncio" in sys.modules[name].__name__ for name in sys.modules if name.partition(".")[0] == "asyncio")
-assert theirs.CancelledError is rasyncio.CancelledError
-async def five(): return 5
-assert theirs.run(five()) == 5""")
-
-
 def test_asyncio_forgotten_and_imported_again_is_rasyncio():
     child("""import rasyncio, sys
 rasyncio.install()
@@ -145,49 +133,41 @@ print(result.testsRun, result.wasSuccessful())""",
     )
 
 
-SPAWNING = """
-import asyncio, multiprocessing, sys
-
-def tell(queue):
-    import asyncio as inner
-    queue.put((asyncio.__name__, inner.__name__, __name__))
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context(sys.argv[1])
-    queue = context.Queue()
-    process = context.Process(target=tell, args=(queue,))
-    process.start()
-    print(*queue.get())
-    process.join()
-    raise SystemExit(process.exitcode)
-"""
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("launcher, expected", [(["-m", "rasyncio"], "rasyncio"), ([], "asyncio")])
-def test_children_of_multiprocessing_are_on_rasyncio_too(tmp_path, method, launcher, expected):
-    program = tmp_path / "spawning.py"
-    program.write_text(SPAWNING)
+def test_what_was_not_imported_before_is_replaced_completely_and_silently():
     assert (
-        child("", *launcher, str(program), method) == f"{expected} {expected} __{'mp_' if method != 'fork' else ''}main__\n"
+        child("""import rasyncio
+report = rasyncio.install()
+print(report.complete, report.replaced, report.kept)
+print(report)
+assert rasyncio.install() is report""")
+        == "True () ()\nasyncio is rasyncio in this process.\n"
     )
 
 
-def test_a_child_process_is_on_rasyncio_unless_the_variable_is_taken_away():
-    code = "import asyncio; print(asyncio.__name__)"
-    assert child(
-        f"""import os, subprocess, sys
-print(subprocess.check_output([sys.executable, "-c", {code!r}], text=True), end="")
-del os.environ["RASYNCIO_INSTALL"]
-print(subprocess.check_output([sys.executable, "-c", {code!r}], text=True), end="")""",
-        "-m",
-        "rasyncio",
-    ) == ("rasyncio\nasyncio\n")
-
-
-def test_install_in_a_program_is_for_its_process_alone():
-    assert child("""import rasyncio, subprocess, sys
+def test_uninstalling_gives_the_standard_library_back():
+    child("""import sys
+before = dict(sys.modules), list(sys.meta_path)
+import rasyncio
+beside = list(sys.meta_path)
 rasyncio.install()
-print(subprocess.check_output([sys.executable, "-c", "import asyncio; print(asyncio.__name__)"], text=True))""").strip() == (
-        "asyncio"
-    )
+import asyncio, asyncio.queues, _asyncio
+assert asyncio is rasyncio
+rasyncio.uninstall()
+assert sys.meta_path == beside
+assert not [name for name in sys.modules if name.partition(".")[0] in ("asyncio", "_asyncio")]
+import asyncio, _asyncio
+assert asyncio is not rasyncio and asyncio.Task is _asyncio.Task is not rasyncio.Task
+assert asyncio.CancelledError is rasyncio.CancelledError
+async def five(): return 5
+assert asyncio.run(five()) == 5 == rasyncio.run(five())
+rasyncio.uninstall()
+assert sys.modules["asyncio"] is asyncio""")
+
+
+def test_installing_again_after_uninstalling():
+    child("""import rasyncio
+rasyncio.install()
+rasyncio.uninstall()
+rasyncio.install()
+import asyncio
+assert asyncio is rasyncio""")

@@ -5,9 +5,7 @@ nothing of their own.
 """
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -236,77 +234,3 @@ def test_help_and_version(tmp_path):
             f"rasyncio {rasyncio.__version__} on Python {sys.version.split()[0]}\n",
             "",
         )
-
-
-class Terminal:
-    """A `python -m rasyncio` at a terminal."""
-
-    def __init__(self):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ.update(TERM="dumb", PYTHONSTARTUP="")
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.execv(sys.executable, [sys.executable, *LAUNCHER])
-        self.unread = ""
-
-    def until(self, text):
-        """Reads as far as `text`; what came before it."""
-        while text not in self.unread:
-            ready, _, _ = select.select([self.fd], [], [], 20)
-            assert ready, f"no {text!r} after {self.unread!r}"
-            try:
-                data = os.read(self.fd, 4096)
-            except OSError:
-                data = b""
-            assert data, f"the end and no {text!r} after {self.unread!r}"
-            self.unread += data.decode()
-        before, _, self.unread = self.unread.partition(text)
-        return before
-
-    def send(self, text):
-        os.write(self.fd, text.encode() + b"\n")
-        self.until("\n")  # the echo
-
-    def close(self):
-        """Reads to the end; the exit status."""
-        try:
-            while os.read(self.fd, 4096):
-                pass
-        except OSError:
-            pass  # Linux's word for the end of a terminal
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-def test_prompt():
-    terminal = Terminal()
-    terminal.until("import asyncio")
-    terminal.until(">>> ")
-    terminal.send("value = await asyncio.sleep(0, 41)")
-    terminal.until(">>> ")
-    terminal.send("value + 1, asyncio.__name__, __name__")
-    assert "(42, 'rasyncio', '__main__')" in terminal.until(">>> ")
-    terminal.send("1/0")
-    shown = terminal.until(">>> ")
-    assert "ZeroDivisionError: division by zero" in shown and "_console" not in shown
-    terminal.send("print('waiting'); await asyncio.get_running_loop().create_future()")
-    terminal.until("waiting")
-    os.write(terminal.fd, b"\x03")
-    terminal.until("KeyboardInterrupt")
-    terminal.until(">>> ")
-    terminal.send("import contextvars; variable = contextvars.ContextVar('variable'); _ = variable.set(5)")
-    terminal.until(">>> ")
-    terminal.send("variable.get()")
-    assert "5" in terminal.until(">>> ")
-    terminal.send("task = asyncio.create_task(asyncio.sleep(3600))")
-    terminal.until(">>> ")
-    os.write(terminal.fd, b"exit(5)\n")
-    assert terminal.close() == 5
-
-
-def test_prompt_ends_with_the_input():
-    terminal = Terminal()
-    terminal.until(">>> import asyncio")
-    terminal.until(">>> ")
-    os.write(terminal.fd, b"\x04")
-    assert terminal.close() == 0

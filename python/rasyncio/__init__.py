@@ -1,7 +1,7 @@
 """The whole of Python's asyncio, in Rust: `import rasyncio as asyncio`, or `python -m rasyncio program.py`.
 
 The names are asyncio's, and so is what they do.  Beyond them there are `install()`, which makes every later
-`import asyncio` of this process give rasyncio, and `__version__`.
+`import asyncio` of this process give rasyncio, `uninstall()`, which undoes that, and `__version__`.
 """
 
 import sys as _sys
@@ -14,6 +14,7 @@ if _sys.implementation.name != "cpython" or not (3, 11) <= _sys.version_info[:2]
 
 from ._install import install as install
 from ._lazy import lazily as _lazily
+from ._install import uninstall as uninstall
 from ._rasyncio import __version__ as __version__
 
 # These make up `__all__`, in asyncio's order.

@@ -1,5 +1,6 @@
 # ruff: noqa: F403
 from ._install import install as install
+from ._install import uninstall as uninstall
 from .base_events import *
 from .coroutines import *
 from .events import *

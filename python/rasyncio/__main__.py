@@ -157,7 +157,7 @@ def without_launcher(traceback):
 
 
 def main():
-    _install.install_for_children()
+    _install.install(children=True)
     try:
         run(sys.argv[1:])
     except SystemExit:

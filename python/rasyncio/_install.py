@@ -3,7 +3,11 @@
 The package and its faces stand in `sys.modules` under asyncio's names, and a meta-path finder does the same for faces that
 are imported later.  It answers for each name under `asyncio`, so that no part of the standard library's asyncio can be
 loaded beside ours: what rasyncio lacks is a ModuleNotFoundError.  `_asyncio`, the standard library's native half, answers
-with our objects.  Whoever imported the standard library's asyncio before keeps it.
+with our objects.  For an asyncio that was imported before, see `_takeover`.
+
+Child processes are carried along by an environment variable, which a line of rasyncio_install.pth looks for whenever a
+Python of the same environment starts: it is there with -E and -I too, but not with -S, and not for a child that is given
+an environment without the variable.
 """
 
 import os
@@ -12,10 +16,10 @@ from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import PathFinder
 
 from ._lazy import lazily
+from ._stdlib import at_home
+from ._takeover import ABSENT, Installation, take_over
 
 PACKAGE = __package__
-# Set by `python -m rasyncio`: a child process that runs in the same environment looks for it when it starts, in a line of
-# rasyncio_install.pth.  What multiprocessing spawns would otherwise find the standard library's asyncio.
 CARRIED = "RASYNCIO_INSTALL"
 NOT_BUILT = "graph sslproto tools windows_events windows_utils".split()
 ACCELERATED = {
@@ -67,27 +71,58 @@ class Replacement:
             sys.modules[name] = sys.modules[ours(name)]
 
 
-def install():
-    """Makes every later `import asyncio`, and of its submodules, give rasyncio in this process.
+# The installation that is in force.
+current = None
 
-    A second call changes nothing.  If the standard library's asyncio has been imported before, its importers keep it, and
-    share the running loop and the current task with rasyncio; imports after the call give rasyncio, those inside of
-    asyncio's functions too, so that a policy it makes from then on is rasyncio's.
+
+def install(*, children=False):
+    """Makes every later `import asyncio`, and of its submodules, give rasyncio in this process; a report of what was done.
+
+    If nobody has imported the standard library's asyncio before, that is complete.  Otherwise the names that other modules
+    have of it are replaced as well, its package's and its entry points too; a RuntimeWarning says in words what was replaced and
+    what could not be, and so does the report, as text.
+
+    With `children` the Python processes that this one starts in the same environment are on rasyncio, too, and so on:
+    multiprocessing's, process pools', `sys.executable`'s.  A second call changes nothing but this.
     """
-    if not any(isinstance(finder, Replacement) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Replacement())
-    for name in [name for name in sys.modules if name.partition(".")[0] == "asyncio"]:
-        if sys.modules[name] is not sys.modules.get(ours(name)):
-            del sys.modules[name]
+    global current
+    if current is None:
+        current = replace_asyncio()
+        if not current.complete:
+            __import__("warnings").warn(str(current), RuntimeWarning, stacklevel=2)
+    if children and os.environ.get(CARRIED) != "1":
+        current.changes.append((os.environ, CARRIED, os.environ.get(CARRIED, ABSENT), "1"))
+        os.environ[CARRIED] = "1"
+    return current
+
+
+def replace_asyncio():
+    installation = Installation()
+    old = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("asyncio", "_asyncio")}
+    if at_home(getattr(old.get("asyncio"), "__path__", None)):
+        take_over(installation, {name: module for name, module in old.items() if name != "_asyncio"})
+    sys.meta_path.insert(0, Replacement())
+    for name in old:
+        installation.changes.append((sys.modules, name, sys.modules.pop(name), ABSENT))
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
         room = name.removeprefix(PACKAGE)
         if not room.startswith("._"):
             sys.modules[f"asyncio{room}"] = sys.modules[name]
-    if not isinstance(sys.modules.get("_asyncio"), Accelerator):
-        sys.modules["_asyncio"] = Accelerator()
+    sys.modules["_asyncio"] = Accelerator()
+    return installation
 
 
-def install_for_children():
-    """Like `install()`, and for the Python processes too that this one will start in the same environment."""
-    os.environ[CARRIED] = "1"
-    install()
+def uninstall():
+    """Undoes `install()`: a later `import asyncio` gives the standard library's, and what was replaced is as it was before.
+
+    Modules that have imported rasyncio under asyncio's name in between keep it; so do loops that run.
+    """
+    global current
+    if current is None:
+        return
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Replacement)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("asyncio", "_asyncio")]:
+        if isinstance(sys.modules[name], Accelerator) or sys.modules[name] is sys.modules.get(ours(name)):
+            del sys.modules[name]
+    current.undo()
+    current = None

@@ -56,6 +56,8 @@ class! {
         /// The stdlib's `asyncio.tasks` and `asyncio.futures`, when they are loaded.
         pub(crate) stdlib_tasks: Slot,
         pub(crate) stdlib_futures: Slot,
+        /// Its `_get_running_loop`, asked where no loop of ours runs.
+        pub(crate) stdlib_get_running_loop: Slot,
         /// The full names of faces that were asked for.
         faces: Plain<RefCell<Vec<(&'static str, Py<PyString>)>>>,
         /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.

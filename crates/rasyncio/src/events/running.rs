@@ -3,6 +3,8 @@
 //! Called by `base_events` when a loop starts and stops, and by whatever needs the loop of the caller; calls the policy only
 //! when there is no running loop and the running Python's asyncio would.
 //!
+//! A loop of the stdlib's that runs is known to that asyncio alone; it is asked, where it is loaded, when the slot is empty.
+//!
 //! Invariant: the slot of a thread is set exactly while a loop runs there, or as long as `_set_running_loop` said so. A
 //! child process clears it (`on_fork`, registered with `os.register_at_fork`).
 
@@ -20,13 +22,21 @@ const RUNNING: ThreadSlot = ThreadSlot::new(0);
 /// The loop that runs on this thread.
 #[inline]
 pub fn running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    RUNNING.get(py)
+    RUNNING.get(py).or_else(|| stdlib_running_loop(py))
+}
+
+/// The loop that the stdlib's asyncio, loaded beside us, has running on this thread.
+#[cold]
+fn stdlib_running_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    let get = crate::state(py).ok()?.stdlib_get_running_loop.get(py)?;
+    // It raises nothing: it reads a field of the thread's state.
+    get.call0().ok().filter(|event_loop| !event_loop.is_none())
 }
 
 /// The loop that runs on this thread, or `RuntimeError: no running event loop`.
 #[inline]
 pub fn get_running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    RUNNING.get(py).ok_or_else(|| PyRuntimeError::new_err("no running event loop"))
+    running_loop(py).ok_or_else(|| PyRuntimeError::new_err("no running event loop"))
 }
 
 /// Sets or clears this thread's running loop, and tells the stdlib's asyncio of it where that is loaded.
@@ -52,6 +62,7 @@ fn publish<'py>(py: Python<'py>, asyncio: &Bound<'py, PyAny>) -> PyResult<()> {
     state.stdlib_register_task.set(tasks.getattr(intern!(py, "_register_task"))?);
     state.stdlib_futures.set(asyncio.getattr(intern!(py, "futures"))?);
     state.stdlib_tasks.set(tasks);
+    state.stdlib_get_running_loop.set(events.getattr(intern!(py, "_get_running_loop"))?);
     let Some(event_loop) = RUNNING.get(py) else { return Ok(()) };
     set_running_loop(py, Some(event_loop.clone()))?;
     let Some(core) = LoopCore::of(&event_loop) else { return Ok(()) };
@@ -91,7 +102,7 @@ pub fn class_in_stdlib<'py>(core: &Ref<'py, LoopCore>, name: &str) -> PyResult<O
 
 /// The running loop, or what the policy answers.
 pub fn get_event_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    match RUNNING.get(py) {
+    match running_loop(py) {
         Some(event_loop) => Ok(event_loop),
         None => face(py, "events")?
             .call_method0(intern!(py, "_get_event_loop_policy"))?

@@ -114,14 +114,30 @@ pub(crate) fn current_of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -
     }
 }
 
+/// The stdlib's task that runs on a loop which is not ours, either.
+#[cold]
+fn current_in_stdlib<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match state(py)?.stdlib_tasks.get(py) {
+        Some(stdlib) if LoopCore::of(event_loop).is_none() => {
+            let task = stdlib.call_method1(intern!(py, "current_task"), (event_loop,))?;
+            Ok((!task.is_none()).then_some(task))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// The task that runs on the given loop, or on the running one.
 pub fn current_task<'py>(
     py: Python<'py>,
     event_loop: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    match event_loop {
-        Some(event_loop) => current_of(py, event_loop),
-        None => current_of(py, &get_running_loop(py)?),
+    let event_loop = match event_loop {
+        Some(event_loop) => event_loop.clone(),
+        None => get_running_loop(py)?,
+    };
+    match current_of(py, &event_loop)? {
+        None => current_in_stdlib(py, &event_loop),
+        current => Ok(current),
     }
 }
 
