@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, assert_type
@@ -143,8 +144,25 @@ async def threads() -> None:
     soon.cancel()
 
 
+async def eagerly() -> None:
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        loop.set_task_factory(asyncio.eager_task_factory)
+        assert await asyncio.create_task(number(1)) == 1
+    loop.set_task_factory(None)
+    if sys.version_info >= (3, 13):
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        queue.shutdown(immediate=True)
+        try:
+            await queue.get()
+        except asyncio.QueueShutDown:
+            pass
+        async for ready in asyncio.as_completed([asyncio.create_task(number(1))]):
+            assert_type(await ready, int)
+
+
 async def main() -> None:
-    steps: list[Callable[[], Coroutine[Any, Any, None]]] = [tasks, gathering, groups, queues, locks, threads]
+    steps: list[Callable[[], Coroutine[Any, Any, None]]] = [tasks, gathering, groups, queues, locks, threads, eagerly]
     for step in steps:
         await step()
     pool = Pool(asyncio.get_running_loop())
