@@ -13,8 +13,9 @@ if _sys.implementation.name != "cpython" or not (3, 11) <= _sys.version_info[:2]
     )
 
 from ._install import install as install
-from ._lazy import lazily as _lazily
 from ._install import uninstall as uninstall
+from ._lazy import lazily as _lazily
+from ._ps import listen as _listen
 from ._rasyncio import __version__ as __version__
 
 # These make up `__all__`, in asyncio's order.
@@ -38,6 +39,7 @@ for _name in _PUBLIC + _QUIET:
         __all__ += tuple(_face["__all__"])
         globals().update((_public, getattr(_sys.modules[f"{__name__}.{_name}"], _public)) for _public in _face["__all__"])
 del _face, _name
+_listen()
 
 _deprecated = {
     "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",

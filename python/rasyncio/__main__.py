@@ -18,6 +18,7 @@ from . import _install
 
 USAGE = """\
 usage: python -m rasyncio [-c CODE | -m MODULE | FILE | -] [ARG]...
+       python -m rasyncio {ps | pstree} PID
 
 Runs a Python program, unmodified, with rasyncio in asyncio's place, and so all that it imports.
 
@@ -25,6 +26,8 @@ Runs a Python program, unmodified, with rasyncio in asyncio's place, and so all 
   -m MODULE      a module, as of `python -m`
   -c CODE        a program passed in as a string
   -              a program read from standard input
+  ps PID         a table of the tasks of another process that has imported rasyncio: their stacks, and who waits for them
+  pstree PID     the same as a tree; a script of that name is ./ps or ./pstree
   -h, --help     this text
   -V, --version  the versions of rasyncio and of Python
 
@@ -140,6 +143,10 @@ def run(arguments):
         from . import __version__
 
         return print(f"rasyncio {__version__} on Python {sys.version.split()[0]}")
+    if first in ("ps", "pstree"):
+        if len(rest) != 1 or not rest[0].isdecimal():
+            complain(f"{first} takes the number of a process")
+        return __import__("rasyncio._ps")._ps.show(first, int(rest[0]))
     if first not in ("", "-"):
         return complain(f"Unknown option: {first}") if first.startswith("-") else run_file(first, rest)
     if sys.stdin is not None and sys.stdin.isatty():

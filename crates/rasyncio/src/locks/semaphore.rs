@@ -186,7 +186,7 @@ impl Class for Semaphore {
                 c"_value",
                 c"",
                 |this| this.value.get().to_python(this.py()).map(Own::new),
-                |this, value| value.map_or(Ok(()), |v| Turns::of(&v).map(|v| this.value.set(v))),
+                |this, value| value.map_or(Ok(()), |v| Turns::of(v).map(|v| this.value.set(v))),
             )
             .get_set(
                 c"_waiters",
