@@ -80,3 +80,53 @@ sys.modules["kept"] = future
         "future: <Future finished exception=ValueError('lost')>",
         "ValueError: lost",
     ]
+
+
+STARVED = """
+import sys
+import rasyncio as asyncio
+_testcapi = __import__("_testcapi")
+
+
+async def program():
+    queue = asyncio.Queue()
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.put_nowait(1)
+    return await getting
+
+
+async def nothing():
+    pass
+
+
+sys.unraisablehook = lambda unraisable: None
+for count in range(200):
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    running, raised = program(), None
+    _testcapi.set_nomemory(count, count + 1)
+    try:
+        loop.run_until_complete(running)
+    except BaseException as error:
+        raised = error
+    finally:
+        _testcapi.remove_mem_hooks()
+    running.close()
+    assert raised is None or type(raised) in (MemoryError, RuntimeError), (count, raised)
+    assert "internal error" not in str(raised), (count, raised)
+    assert not loop.is_running() and asyncio._get_running_loop() is None, (count, raised)
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(nothing())
+    loop.run_until_complete(nothing())
+    loop.close()
+print("done")
+"""
+
+
+def test_a_loop_that_had_no_memory_runs_again():
+    """Each allocation in turn fails, in the middle of whatever it is."""
+    pytest.importorskip("_testcapi")
+    ended = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "done\n", ended.stderr[-3000:]

@@ -4,7 +4,9 @@
 //!
 //! The door does three things. It tells PyO3 that the thread is attached, so that a `PyErr` dropped inside is dropped at
 //! once. It turns an `Err` into a raised exception. And it stops panics: unwinding into C is undefined behaviour and an
-//! abort kills the user's process for our mistake, so a panic becomes a SystemError with the panic's text.
+//! abort kills the user's process for our mistake, so a panic becomes a SystemError with the panic's text. PyO3 panics where
+//! CPython has no memory for an object; that becomes the MemoryError that it is. Whoever must undo something first catches
+//! panics himself ([`caught`]).
 //!
 //! Telling PyO3 is three looks at thread-local state, more than the rest of a short call, and all that depends on it is when a
 //! dropped `PyErr` lets go of its exception: at once, or when PyO3 is next told. So a thread that runs a loop tells it once
@@ -88,6 +90,17 @@ fn guarded<R>(py: Python<'_>, failed: R, f: impl FnOnce(Python<'_>) -> PyResult<
     }
 }
 
+/// Runs `f`, a panic of which is an error like any other, so that the caller can undo what he has begun.
+pub fn caught<R>(py: Python<'_>, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        raise_panic(py, payload);
+        Err(PyErr::fetch(py))
+    })
+}
+
+/// What PyO3 says when it gets no object where there must be one.
+const NO_OBJECT: &str = "PyObject pointer is null";
+
 /// Runs `f` with any exception in flight put aside; for finalizers, which may run in the middle of anything.
 ///
 /// # Safety
@@ -126,7 +139,7 @@ unsafe fn restore(kind: Pointer, value: Pointer, trace: Pointer) {
     unsafe { ffi::PyErr_Restore(kind.0, value.0, trace.0) }
 }
 
-/// Raises the SystemError that stands for a panic; with nothing of PyO3's, which may panic again.
+/// Raises the exception that stands for a panic; with nothing of PyO3's, which may panic again.
 #[cold]
 fn raise_panic(_py: Python<'_>, payload: Box<dyn Any + Send>) {
     let text = payload
@@ -134,6 +147,11 @@ fn raise_panic(_py: Python<'_>, payload: Box<dyn Any + Send>) {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
+    if text == NO_OBJECT {
+        // SAFETY: the token proves that the GIL is held. The exception is one that was made at the interpreter's start.
+        unsafe { ffi::PyErr_NoMemory() };
+        return;
+    }
     let text =
         CString::new(format!("internal error, please report it: {text}").replace('\0', "\\0")).unwrap_or_default();
     // SAFETY: the token proves that the GIL is held; a C string. An exception that the panic left set is replaced.

@@ -53,7 +53,7 @@ pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of}
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
 pub use depth::recursion;
-pub use door::stay;
+pub use door::{Stay, caught, stay};
 pub use function::divert;
 pub use kind::{VERSION, Version, is_exact_coroutine, recursive_repr};
 pub use modules::module;

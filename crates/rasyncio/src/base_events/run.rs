@@ -311,19 +311,19 @@ pub fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     set_running_loop(py, Some(this.any().clone()))
 }
 
-/// What `_run_forever_cleanup` does.
+/// What `_run_forever_cleanup` does: all of it, whatever fails.
 pub fn cleanup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.stopping.set(false);
     this.thread_id.set(0);
-    LoopCore::show_entries(this.base())?;
-    set_running_loop(py, None)?;
-    this.any().call_method1(intern!(py, "_set_coroutine_origin_tracking"), (false,))?;
-    if let Some(hooks) = this.old_asyncgen_hooks.take(py) {
+    let shown = LoopCore::show_entries(this.base());
+    let cleared = set_running_loop(py, None);
+    let untracked = this.any().call_method1(intern!(py, "_set_coroutine_origin_tracking"), (false,));
+    let restored = this.old_asyncgen_hooks.take(py).map_or(Ok(()), |hooks| {
         let sys = py.import(intern!(py, "sys"))?;
-        sys.call_method1(intern!(py, "set_asyncgen_hooks"), (hooks.get_item(0)?, hooks.get_item(1)?))?;
-    }
-    Ok(())
+        sys.call_method1(intern!(py, "set_asyncgen_hooks"), (hooks.get_item(0)?, hooks.get_item(1)?)).map(drop)
+    });
+    shown.and(cleared).and(untracked.map(drop)).and(restored)
 }
 
 fn track_origins(this: &Ref<'_, BaseEventLoop>, enabled: bool) -> PyResult<()> {
@@ -344,10 +344,23 @@ fn track_origins(this: &Ref<'_, BaseEventLoop>, enabled: bool) -> PyResult<()> {
     Ok(())
 }
 
+/// After a call of one of the two above that has failed: no loop runs here, whatever was done of it.
+fn give_up(this: &Ref<'_, BaseEventLoop>) {
+    if this.thread_id.get() != 0 {
+        // Why it was called for is what is raised.
+        drop(slots::caught(this.py(), || cleanup(this)));
+    }
+}
+
 fn run_forever(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
-    this.any().call_method0(intern!(py, "_run_forever_setup"))?;
-    let result = slots::stay(py, |stay| {
+    let was_running = this.thread_id.get() != 0;
+    let begun = slots::caught(py, || this.any().call_method0(intern!(py, "_run_forever_setup")));
+    if begun.is_err() && !was_running {
+        give_up(this);
+    }
+    begun?;
+    let turns = |stay: &slots::Stay| {
         loop {
             stay.claim();
             run_once(this)?;
@@ -355,8 +368,12 @@ fn run_forever(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
                 return Ok(());
             }
         }
-    });
-    let cleaned = this.any().call_method0(intern!(py, "_run_forever_cleanup"));
+    };
+    let result = slots::caught(py, || slots::stay(py, turns));
+    let cleaned = slots::caught(py, || this.any().call_method0(intern!(py, "_run_forever_cleanup")));
+    if cleaned.is_err() {
+        give_up(this);
+    }
     result.and(cleaned.map(drop))
 }
 

@@ -41,6 +41,10 @@ pub fn get_running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// Sets or clears this thread's running loop, and tells the stdlib's asyncio of it where that is loaded.
 pub fn set_running_loop(py: Python<'_>, event_loop: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    if event_loop.is_none() {
+        // Whatever fails then: no loop runs.
+        RUNNING.set(py, None);
+    }
     if let Some(set) = crate::state(py)?.stdlib_set_running_loop.get(py) {
         set.call1((&event_loop,))?;
         if let Some(core) = event_loop.as_ref().and_then(|event_loop| LoopCore::of(event_loop)) {
