@@ -82,6 +82,47 @@ sys.modules["kept"] = future
     ]
 
 
+LATE = """
+import socket
+import rasyncio as asyncio
+
+loop = asyncio.new_event_loop()
+left, right = socket.socketpair()
+
+
+async def connect():
+    return await loop.create_connection(asyncio.Protocol, sock=left)
+
+
+class Last:
+    def __init__(self, transport, other):
+        self.transport, self.other = transport, other
+
+    def __del__(self, print=print, type=type, OSError=OSError, Exception=Exception):
+        self.other.close()
+        for call in (lambda: self.transport.write(b"x"), self.transport.close, lambda: loop.call_soon(print)):
+            try:
+                call()
+                print("done")
+            except Exception as error:
+                print(type(error).__name__, error)
+
+
+transport, _ = loop.run_until_complete(connect())
+loop.close()
+last = Last(transport, right)
+last.self = last
+del transport, right, left
+"""
+
+
+def test_a_connection_that_fails_while_the_interpreter_ends():
+    """The error is an OSError as ever: nothing has to be imported for it."""
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "RuntimeError Event loop is closed\ndone\nRuntimeError Event loop is closed\n", ended
+    assert "panicked" not in ended.stderr, ended.stderr[:3000]
+
+
 STARVED = """
 import sys
 import rasyncio as asyncio

@@ -48,25 +48,17 @@ pub fn invalid_state(py: Python<'_>, text: impl Into<String>) -> PyErr {
     }
 }
 
-/// The OSError, of the subclass that its number calls for, with the system's text.
+/// The OSError, of the subclass that its number calls for, with the system's text. Imports nothing: connections fail while the
+/// interpreter shuts down, too.
 #[cold]
-pub fn os_error(error: std::io::Error) -> PyErr {
-    match error.raw_os_error() {
-        Some(number) => Python::attach(|py| {
-            let text = py
-                .import("os")
-                .and_then(|os| os.call_method1("strerror", (number,)))
-                .and_then(|text| text.extract::<String>());
-            match text {
-                // Made now: before 3.12 an error that is made when it is looked at would not know its own subclass.
-                Ok(text) => match py.get_type::<pyo3::exceptions::PyOSError>().call1((number, text)) {
-                    Ok(made) => PyErr::from_value(made),
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            }
-        }),
-        None => error.into(),
+pub fn os_error(py: Python<'_>, error: std::io::Error) -> PyErr {
+    let Some(number) = error.raw_os_error() else { return error.into() };
+    let text = error.to_string();
+    let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
+    // Made now: before 3.12 an error that is made when it is looked at would not know its own subclass.
+    match py.get_type::<pyo3::exceptions::PyOSError>().call1((number, text)) {
+        Ok(made) => PyErr::from_value(made),
+        Err(error) => error,
     }
 }
 

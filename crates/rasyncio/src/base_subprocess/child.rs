@@ -122,13 +122,14 @@ impl Child {
     }
 
     /// Sends a signal; ProcessLookupError if it was reaped.
-    pub fn signal(&self, number: i32) -> PyResult<()> {
-        self.ask(|process| process.signal(number)).unwrap_or(Ok(())).map_err(exceptions::os_error)
+    pub fn signal(&self, py: Python<'_>, number: i32) -> PyResult<()> {
+        let sent = self.ask(|process| process.signal(number)).unwrap_or(Ok(()));
+        sent.map_err(|error| exceptions::os_error(py, error))
     }
 
     /// Sends SIGKILL.
-    pub fn kill(&self) -> PyResult<()> {
-        self.signal(KILL)
+    pub fn kill(&self, py: Python<'_>) -> PyResult<()> {
+        self.signal(py, KILL)
     }
 
     /// Reaps it, if it has ended: its exit code, None if somebody else has reaped it. It is reaped afterwards in any case.

@@ -219,7 +219,7 @@ fn close(this: &Transport<'_>) -> PyResult<()> {
     }
     let own_kill = process.getattr_opt(intern!(py, "__dict__"))?.map_or(Ok(false), |d| d.contains("kill"))?;
     let killed = match &child {
-        Some(child) if child.is_watched() && !own_kill => child.kill(),
+        Some(child) if child.is_watched() && !own_kill => child.kill(py),
         _ => process.call_method0(intern!(py, "kill")).map(drop),
     };
     match killed {
@@ -257,7 +257,7 @@ fn send_signal<'py>(this: &Transport<'py>, number: &Bound<'py, PyAny>) -> PyResu
     }
     let sent = match child::of(this)? {
         Some(child) if child.is_reaped() => return Ok(()),
-        Some(child) if child.has_descriptor() => child.signal(number.extract()?),
+        Some(child) if child.has_descriptor() => child.signal(py, number.extract()?),
         _ => {
             let pid = this.any().getattr(intern!(py, "_proc"))?.getattr(intern!(py, "pid"))?;
             let os = face(py, "base_subprocess")?.getattr(intern!(py, "os"))?;

@@ -111,7 +111,7 @@ fn accept_by_number<'py>(py: Python<'py>, listener: Plain) -> PyResult<Option<Ac
     let (owned, address) = match socket::accept(listener.fd) {
         Ok(accepted) => accepted,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-        Err(error) => return Err(exceptions::os_error(error)),
+        Err(error) => return Err(exceptions::os_error(py, error)),
     };
     let made = plain::adopt(py, owned, listener)?;
     let from = match address {

@@ -123,11 +123,12 @@ impl BaseSelectorEventLoop {
     /// What `BaseSelectorEventLoop.__init__` does.
     pub fn initialize(this: &Ref<'_, BaseSelectorEventLoop>, selector: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = this.py();
+        let failed = |error| exceptions::os_error(py, error);
         BaseEventLoop::initialize(this.base())?;
         match selector {
             Some(selector) => this.selector.set(selector.clone()),
             None => {
-                let poller = Poller::new().map_err(exceptions::os_error)?;
+                let poller = Poller::new().map_err(failed)?;
                 *this.poller.borrow_mut() = Some(Rc::new(poller));
                 // A second __init__ forgets what was watched; what that drops may run anything.
                 drop(this.interests.0.replace(Some(Interests::new())));
@@ -153,21 +154,20 @@ impl BaseSelectorEventLoop {
 
     /// The waker and its place in the poller or the selectors object.
     fn make_waker(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
-        let waker = Rc::new(Waker::new().map_err(exceptions::os_error)?);
+        let failed = |error| exceptions::os_error(this.py(), error);
+        let waker = Rc::new(Waker::new().map_err(failed)?);
         let poller = this.poller.borrow().clone();
         *this.waker.borrow_mut() = Some(waker.clone());
         this.internal_fds.set(this.internal_fds.get() + 1);
         match poller {
-            Some(poller) => {
-                poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).map_err(exceptions::os_error)
-            }
+            Some(poller) => poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).map_err(failed),
             None => BaseSelectorEventLoop::watch_waker(this, &waker),
         }
     }
 
     /// In a forked child: a poller and a waker of its own, in place of those that the parent goes on to use.
     fn renew_poller(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<Rc<Poller>> {
-        let poller = Rc::new(Poller::new().map_err(exceptions::os_error)?);
+        let poller = Rc::new(Poller::new().map_err(|error| exceptions::os_error(this.py(), error))?);
         let inherited = this.poller.borrow_mut().replace(poller.clone());
         drop(inherited);
         BaseSelectorEventLoop::make_waker(this)?;
@@ -338,7 +338,7 @@ impl Class for BaseSelectorEventLoop {
         .method0(c"_read_from_self", c"_read_from_self($self, /)\n--\n\nTake notice of a wake.", |this| {
             let waker = this.waker.borrow().clone();
             match waker {
-                Some(waker) => waker.drain().map(drop).map_err(exceptions::os_error),
+                Some(waker) => waker.drain().map(drop).map_err(|error| exceptions::os_error(this.py(), error)),
                 None => Ok(()),
             }
         })

@@ -169,7 +169,7 @@ fn receive<'py>(this: &Ref<'py, BaseSelectorEventLoop>, call: &Ref<'py, Call>) -
     match received {
         Ok(data) => Ok(Next::Return(data.into_any())),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_ready(this, call, &READABLE),
-        Err(error) => Err(exceptions::os_error(error)),
+        Err(error) => Err(exceptions::os_error(py, error)),
     }
 }
 
@@ -182,7 +182,7 @@ fn send<'py>(this: &Ref<'py, BaseSelectorEventLoop>, call: &Ref<'py, Call>) -> P
         Ok(sent) if sent == rest.len() => return Ok(Next::Return(py.None().into_bound(py))),
         Ok(sent) => call.count.set(call.count.get() + sent),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        Err(error) => return Err(exceptions::os_error(error)),
+        Err(error) => return Err(exceptions::os_error(py, error)),
     }
     wait_ready(this, call, &WRITABLE)
 }

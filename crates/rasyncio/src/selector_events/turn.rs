@@ -138,7 +138,7 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) ->
         Ok(0) => Ok(()),
         Ok(_) => push_events(this, &events),
         Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
-        Err(error) => Err(exceptions::os_error(error)),
+        Err(error) => Err(exceptions::os_error(py, error)),
     };
     *this.events.borrow_mut() = Some(events);
     result
@@ -151,7 +151,7 @@ fn push_events(this: &Ref<'_, BaseSelectorEventLoop>, events: &Events) -> PyResu
         if event.token == WAKER_TOKEN {
             let waker = this.waker.borrow().clone();
             if let Some(waker) = waker {
-                waker.drain().map_err(exceptions::os_error)?;
+                waker.drain().map_err(|error| exceptions::os_error(py, error))?;
             }
             continue;
         }

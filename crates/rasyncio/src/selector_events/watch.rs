@@ -234,7 +234,7 @@ fn watch(
 }
 
 fn refusal(py: Python<'_>, refused: Refused<Watcher>) -> PyErr {
-    let error = exceptions::os_error(refused.error);
+    let error = exceptions::os_error(py, refused.error);
     let released = refused.released;
     match cancel(py, released.reader).and_then(|_| cancel(py, released.writer)) {
         Ok(_) => error,

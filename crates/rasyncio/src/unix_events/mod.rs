@@ -82,7 +82,7 @@ fn read_signals(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let pipe = this.pipe.borrow().clone();
     let Some(pipe) = pipe else { return Ok(()) };
     let mut signals = Vec::new();
-    pipe.drain_into(&mut signals).map_err(exceptions::os_error)?;
+    pipe.drain_into(&mut signals).map_err(|error| exceptions::os_error(this.py(), error))?;
     for number in signals.into_iter().filter(|number| *number != 0) {
         this.any().call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
     }
@@ -126,7 +126,7 @@ fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
         Some(old) => return Ok(old),
         None => {}
     }
-    let pipe = Rc::new(SignalPipe::new().map_err(exceptions::os_error)?);
+    let pipe = Rc::new(SignalPipe::new().map_err(|error| exceptions::os_error(this.py(), error))?);
     watch::add_reader(core(this.base()), pipe.fd(), this.any().clone(), &SIGNALS)?;
     *this.pipe.borrow_mut() = Some(pipe.clone());
     Ok(pipe)

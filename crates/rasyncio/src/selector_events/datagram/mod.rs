@@ -50,7 +50,7 @@ use super::flow::Marks;
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
 use crate::selector_events::watch;
-use crate::{face, futures};
+use crate::{exceptions, face, futures};
 
 /// The most bytes that are received of one datagram.
 const MOST_BYTES: usize = 256 * 1024;
@@ -136,7 +136,7 @@ static BEGIN: Kind = Kind {
     event_loop: loop_of,
     context: reading_context,
     name: "DatagramTransportBegin",
-    qualname: Some("_SelectorDatagramTransport._add_reader"),
+    qualname: Some("_SelectorTransport._add_reader"),
 };
 
 /// The end; the argument is the exception, or None.
@@ -161,16 +161,15 @@ enum Failure {
     Other(PyErr),
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
+impl Failure {
+    /// What the kernel answered.
+    fn of(py: Python<'_>, error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Failure::Busy,
-            _ => Failure::System(crate::exceptions::os_error(error)),
+            _ => Failure::System(exceptions::os_error(py, error)),
         }
     }
-}
 
-impl Failure {
     /// What a method of a socket object raised.
     fn raised(py: Python<'_>, error: PyErr) -> Failure {
         if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) {

@@ -92,17 +92,18 @@ fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
     let event_loop = DatagramTransport::event_loop(this);
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Err(Failure::Busy) };
     let (fd, size) = (DatagramTransport::descriptor(this), this.max_size.get());
-    let (data, from) = {
+    let received = {
         let mut scratch = native.scratch.borrow_mut();
         if scratch.len() < MOST_BYTES {
             scratch.resize(MOST_BYTES, 0);
         }
-        let (count, from) = datagram::receive_from(fd, &mut scratch[..size])?;
-        native.bytes_read.set(native.bytes_read.get() + count);
-        (PyBytes::new(py, &scratch[..count]).into_any(), from)
+        let received = datagram::receive_from(fd, &mut scratch[..size]);
+        received.map(|(count, from)| (PyBytes::new(py, &scratch[..count]), from))
     };
+    let (data, from) = received.map_err(|error| Failure::of(py, error))?;
+    native.bytes_read.set(native.bytes_read.get() + data.as_bytes().len());
     let from = this.sender.sender(py, from).map_err(Failure::Other)?;
-    Ok((data, from))
+    Ok((data.into_any(), from))
 }
 
 fn receive_by_object<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {

@@ -95,16 +95,18 @@ fn try_to_send<'py>(
 ) -> Result<(), Failure> {
     let py = this.py();
     let raised = |error| Failure::raised(py, error);
+    let refused = |error| Failure::of(py, error);
     let object = this.socket.get_or_none(py);
     let family = this.family.get();
     if let (true, Ok(bytes)) = (family != Family::Foreign, data.cast_exact::<PyBytes>()) {
         if this.has_peer.get() {
-            socket::send(DatagramTransport::descriptor(this), bytes.as_bytes())?;
+            socket::send(DatagramTransport::descriptor(this), bytes.as_bytes()).map_err(refused)?;
             return Ok(());
         }
         if let Some(address) = this.receiver.receiver(family, to, &this.sender) {
             slots::audit(c"socket.sendto", &object, to).map_err(raised)?;
-            datagram::send_to(DatagramTransport::descriptor(this), bytes.as_bytes(), &address)?;
+            let fd = DatagramTransport::descriptor(this);
+            datagram::send_to(fd, bytes.as_bytes(), &address).map_err(refused)?;
             return Ok(());
         }
     }

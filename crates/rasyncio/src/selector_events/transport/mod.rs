@@ -170,7 +170,7 @@ static BEGIN: Kind = Kind {
     event_loop: loop_of,
     context: context_of,
     name: "SocketTransportBegin",
-    qualname: Some("_SelectorSocketTransport._add_reader"),
+    qualname: Some("_SelectorTransport._add_reader"),
 };
 
 /// The connection is no more; the argument is the exception, or None.
@@ -249,7 +249,9 @@ impl SocketTransport {
         }
         BaseSelectorEventLoop::note_transport(event_loop, this.fd.get(), this.any())?;
         match plain {
-            Some(plain) if plain.is_tcp() => socket::set_nodelay(plain.fd).map_err(exceptions::os_error)?,
+            Some(plain) if plain.is_tcp() => {
+                socket::set_nodelay(plain.fd).map_err(|error| exceptions::os_error(py, error))?;
+            }
             Some(_) => {}
             None => drop(face(py, "base_events")?.call_method1(intern!(py, "_set_nodelay"), (sock,))?),
         }

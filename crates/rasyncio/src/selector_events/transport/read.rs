@@ -62,7 +62,7 @@ fn read_failed(this: &Ref<'_, SocketTransport>, error: io::Error) -> PyResult<()
     if would_block(&error) {
         return Ok(());
     }
-    fatal_error(this, exceptions::os_error(error), "Fatal read error on socket transport")
+    fatal_error(this, exceptions::os_error(this.py(), error), "Fatal read error on socket transport")
 }
 
 /// What a protocol's method raised while it got data.

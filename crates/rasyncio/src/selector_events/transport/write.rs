@@ -72,7 +72,11 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
             Ok(sent) => rest = &bytes[sent..],
             Err(error) if would_block(&error) => {}
             Err(error) => {
-                return fatal_error(this, exceptions::os_error(error), "Fatal write error on socket transport");
+                return fatal_error(
+                    this,
+                    exceptions::os_error(this.py(), error),
+                    "Fatal write error on socket transport",
+                );
             }
         }
     }
@@ -120,7 +124,7 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Err(error) => {
             stop_writing(this)?;
             drop_buffer(this);
-            let error = exceptions::os_error(error);
+            let error = exceptions::os_error(py, error);
             let instance = error.value(py).clone();
             fatal_error(this, error, "Fatal write error on socket transport")?;
             return tell_waiter(this, "set_exception", instance.into_any());
@@ -161,7 +165,8 @@ pub(super) fn tell_waiter<'py>(
 }
 
 pub(super) fn shutdown(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    socket::shutdown_write(SocketTransport::descriptor(this)).map_err(exceptions::os_error)
+    let shut = socket::shutdown_write(SocketTransport::descriptor(this));
+    shut.map_err(|error| exceptions::os_error(this.py(), error))
 }
 
 pub(super) fn drop_buffer(this: &Ref<'_, SocketTransport>) {
@@ -210,7 +215,11 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
             Ok(sent) => sent,
             Err(error) if would_block(&error) => 0,
             Err(error) => {
-                return fatal_error(this, exceptions::os_error(error), "Fatal write error on socket transport");
+                return fatal_error(
+                    this,
+                    exceptions::os_error(this.py(), error),
+                    "Fatal write error on socket transport",
+                );
             }
         };
         let mut buffer = this.buffer.borrow_mut();

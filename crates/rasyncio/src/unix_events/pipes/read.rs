@@ -102,7 +102,7 @@ fn read_ready(this: &Ref<'_, ReadPipe>) -> PyResult<()> {
         Ok(data) if data.as_bytes().is_empty() => end(this),
         Ok(data) => deliver(this, data),
         Err(error) if would_block(&error) => Ok(()),
-        Err(error) => PipeTransport::fatal_error(this.base(), exceptions::os_error(error), READ_ERROR),
+        Err(error) => PipeTransport::fatal_error(this.base(), exceptions::os_error(this.py(), error), READ_ERROR),
     }
 }
 

@@ -196,7 +196,7 @@ fn try_write<'py>(
     match native(PipeTransport::descriptor(this.base())) {
         Ok(count) => Ok(Some(count)),
         Err(error) if would_block(&error) => Ok(None),
-        Err(error) => Err(exceptions::os_error(error)),
+        Err(error) => Err(exceptions::os_error(py, error)),
     }
 }
 
