@@ -1,12 +1,15 @@
-"""The socket calls of a loop: sock_recv, sock_sendall and their kin, where they wait, are cancelled, or fail."""
+"""The socket calls of a loop, sock_recv and its kin, where they wait, are cancelled, or fail; what add_reader takes."""
 
+import asyncio as stdlib
 import gc
 import os
+import resource
 import socket
+import weakref
 
 import pytest
 import rasyncio as asyncio
-from peers import run
+from peers import LIMIT, run
 
 
 def pair():
@@ -267,3 +270,124 @@ def test_patched_methods_of_sockets_are_called(monkeypatch):
 
     run(main())
     assert calls == [11]
+
+
+@pytest.mark.parametrize("package", [stdlib, asyncio], ids=["asyncio", "rasyncio"])
+def test_a_socket_that_only_the_loop_knows_stays_open(package):
+    """A program may begin to watch a socket and keep no reference of its own."""
+
+    def begin(loop, heard):
+        near, far = socket.socketpair()
+        loop.add_reader(near, heard.set)
+        return near.fileno(), weakref.ref(near), far
+
+    async def main(exposed):
+        loop, heard = package.get_running_loop(), package.Event()
+        number, near, far = begin(loop, heard)
+        if exposed:
+            # From now on the loop has a selectors object.
+            assert loop._selector
+        gc.collect()
+        far.send(b"x")
+        await package.wait_for(heard.wait(), LIMIT)
+        assert loop.remove_reader(near())
+        for _ in range(3):
+            # The events of the last turn have it, too.
+            await package.sleep(0)
+        gc.collect()
+        with pytest.raises(OSError):
+            os.fstat(number)
+        far.close()
+
+    for exposed in (False, True):
+        with pytest.warns(ResourceWarning):
+            package.run(main(exposed))
+
+
+@pytest.mark.parametrize("package", [stdlib, asyncio], ids=["asyncio", "rasyncio"])
+def test_a_socket_that_was_closed_is_known_by_its_object(package):
+    async def main():
+        loop = package.get_running_loop()
+        near, far = socket.socketpair()
+        loop.add_reader(near, print)
+        near.close()
+        assert loop.remove_reader(near) is True
+        for call in (loop.remove_reader, loop.remove_writer):
+            with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+                call(near)
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            loop.add_reader(near, print)
+        far.close()
+
+    package.run(main())
+
+
+class Numbered:
+    def __init__(self, number):
+        self.number = number
+
+    def fileno(self):
+        return self.number
+
+
+@pytest.mark.parametrize("package", [stdlib, asyncio], ids=["asyncio", "rasyncio"])
+def test_what_fileno_may_answer(package):
+    class Integral:
+        def __init__(self, number):
+            self.number = number
+
+        def __int__(self):
+            return self.number
+
+    async def main():
+        loop = package.get_running_loop()
+        near, far = socket.socketpair()
+        number = near.fileno()
+        for answer in (number, float(number), str(number), Integral(number)):
+            loop.add_reader(Numbered(answer), print)
+            assert loop.remove_reader(number) is True
+        for answer in (None, "x", 1j, float("nan")):
+            with pytest.raises(ValueError, match="Invalid file object"):
+                loop.add_reader(Numbered(answer), print)
+        for huge in (1 << 31, 1 << 70):
+            with pytest.raises(OverflowError, match="Python int too large to convert to C int"):
+                loop.add_reader(huge, print)
+            assert loop.remove_reader(huge) is loop.remove_writer(Numbered(huge)) is False
+        near.close()
+        far.close()
+
+    package.run(main())
+
+
+@pytest.mark.parametrize("package", [stdlib, asyncio], ids=["asyncio", "rasyncio"])
+def test_a_number_without_bounds_costs_no_memory(package):
+    """Whatever a socket object says, no table is made up to that number."""
+
+    class Liar(socket.socket):
+        said = 0
+
+        def fileno(self):
+            return self.said or super().fileno()
+
+    async def main():
+        loop = package.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(type(context["exception"])))
+        reported = []
+        near, far = socket.socketpair(socket.AF_UNIX)
+        liar = Liar(fileno=near.detach())
+        liar.setblocking(False)
+        liar.said = (1 << 31) - 1
+        transport = loop._make_socket_transport(liar, package.Protocol())
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            loop.add_reader(liar.said, print)
+        await package.sleep(0)
+        await package.sleep(0)
+        assert reported == [OSError], "no such descriptor"
+        liar.said = 0
+        transport.abort()
+        await package.sleep(0)
+        far.close()
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    package.run(main())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (1 << 20), "KiB"

@@ -13,6 +13,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use slots::{Own, Visit, Visitor};
 
+/// No table is made for higher numbers: the system gives the lowest that are free, but anybody can say anything.
+const MOST: usize = 1 << 20;
+
 /// Weak references by descriptor.
 #[derive(Default)]
 pub struct WeakByNumber(RefCell<Vec<Option<Own>>>);
@@ -34,10 +37,18 @@ fn alive<'py>(reference: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 }
 
 impl WeakByNumber {
-    /// Puts an object under a number; answers whether it was there already.
+    /// Whether there is a place for this number.
+    pub fn has_place(fd: RawFd) -> bool {
+        usize::try_from(fd).is_ok_and(|index| index < MOST)
+    }
+
+    /// Puts an object under a number, if there is a place for it; answers whether it was there already.
     pub fn put(&self, fd: RawFd, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if !WeakByNumber::has_place(fd) {
+            return Ok(false);
+        }
         let reference = PyWeakrefReference::new(object)?;
-        let Ok(index) = usize::try_from(fd) else { return Ok(false) };
+        let index = fd as usize;
         let replaced = {
             let mut all = self.0.borrow_mut();
             if all.len() <= index {

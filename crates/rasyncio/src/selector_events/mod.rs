@@ -68,10 +68,7 @@ impl Visit for InterestTable {
     fn visit(&self, visitor: &Visitor) {
         if let Ok(table) = self.0.try_borrow() {
             for listeners in table.iter().flat_map(|t| t.iter()) {
-                listeners.reader.into_iter().chain(listeners.writer).for_each(|w| {
-                    w.object.visit(visitor);
-                    w.file.iter().for_each(|file| file.visit(visitor));
-                });
+                listeners.reader.into_iter().chain(listeners.writer).for_each(|w| w.visit(visitor));
             }
         }
     }
@@ -199,13 +196,15 @@ impl BaseSelectorEventLoop {
         if let Some(table) = &table {
             for listeners in table.iter() {
                 let one = |w: Option<&Watcher>| w.map(|w| (w.object.clone_ref(py), w.kind));
-                registrations.push((listeners.fd, one(listeners.reader), one(listeners.writer)));
+                let files = [listeners.reader, listeners.writer].into_iter().flatten();
+                let file = files.filter_map(|w| w.file.as_ref()).next().map(|file| file.bind(py).clone());
+                registrations.push((listeners.fd, file, one(listeners.reader), one(listeners.writer)));
             }
         }
         let poller = this.poller.borrow_mut().take();
         this.turn.set(None);
         this.selector.set(selector.clone());
-        for (fd, reader, writer) in registrations {
+        for (fd, file, reader, writer) in registrations {
             let handle = |watcher: Option<(Own, Option<&'static crate::events::Kind>)>| -> PyResult<Bound<'py, PyAny>> {
                 match watcher {
                     None => Ok(py.None().into_bound(py)),
@@ -216,7 +215,11 @@ impl BaseSelectorEventLoop {
             };
             let mask = i32::from(reader.is_some()) | i32::from(writer.is_some()) << 1;
             let data = (handle(reader)?, handle(writer)?);
-            selector.call_method1(intern!(py, "register"), (fd, mask, data))?;
+            let is_open = |file: &Bound<'_, PyAny>| watch::number(file).is_ok_and(|n| n.eq(fd).unwrap_or(false));
+            match file.filter(is_open) {
+                Some(file) => selector.call_method1(intern!(py, "register"), (file, mask, data))?,
+                None => selector.call_method1(intern!(py, "register"), (fd, mask, data))?,
+            };
         }
         drop((table, poller));
         let waker = this.waker.borrow().clone();
@@ -257,7 +260,8 @@ impl BaseSelectorEventLoop {
     ) -> PyResult<()> {
         match this.transports.get(this.py()) {
             Some(dict) => dict.set_item(fd, transport),
-            None => this.users.put(fd, transport).map(drop),
+            None if WeakByNumber::has_place(fd) => this.users.put(fd, transport).map(drop),
+            None => BaseSelectorEventLoop::transports(this)?.set_item(fd, transport),
         }
     }
 

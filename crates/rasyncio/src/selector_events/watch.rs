@@ -14,17 +14,16 @@
 //! - [`add_guest`] is for calls that wait again and again on a socket object which may be closed at any time: as long as it is
 //!   the same object, neither removing nor adding it again costs a system call.
 //!
-//! Differs from CPython: an object given as descriptor is turned into its number once, here. It is kept beside its watcher, for
-//! who closes it first and removes it then.
+//! An object that is given for a descriptor is kept as long as it is watched for, and found again when it is closed.
 
 use std::os::fd::RawFd;
 
 use engine::interest::{Direction, Refused, Tenure};
-use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
-use slots::{Args, Own, Ref, Signature, Spec, arg};
+use pyo3::types::{PyInt, PyTuple};
+use slots::{Args, Own, Ref, Signature, Spec, Visit, Visitor, arg};
 
 use super::{BaseSelectorEventLoop, core};
 use crate::events::{Entry, Handle, Hook, Kind, LoopCore, NativeCallback};
@@ -35,8 +34,20 @@ pub struct Watcher {
     pub(super) object: Own,
     /// None for a Handle.
     pub(super) kind: Option<&'static Kind>,
-    /// The object that a user gave for the descriptor: by it the watching can be ended when the object has been closed.
+    /// What was given for the descriptor, if it was no number: it lives as long as it is watched, and means the same
+    /// descriptor when it is closed.
     pub(super) file: Option<Own>,
+}
+
+impl Watcher {
+    fn native(object: Bound<'_, PyAny>, kind: &'static Kind) -> Watcher {
+        Watcher { object: object.into(), kind: Some(kind), file: None }
+    }
+
+    pub(super) fn visit(&self, visitor: &Visitor) {
+        self.object.visit(visitor);
+        self.file.iter().for_each(|file| file.visit(visitor));
+    }
 }
 
 const EVENT_READ: i32 = 1;
@@ -103,7 +114,7 @@ pub(super) fn add_guest<'py>(
     // A socket object that is alive still has the file that it had: one that was closed never gets a number again.
     let same = this.guests.put(fd, socket)?;
     let direction = if reads { Direction::Read } else { Direction::Write };
-    watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind), file: None }, Tenure::Guest { same })
+    watch(this, fd, direction, Watcher::native(object, kind), Tenure::Guest { same })
 }
 
 /// Ends what `add_reader` began; answers whether there was a reader.
@@ -173,7 +184,7 @@ fn add<'py>(
     match native(core, hook) {
         Some(this) => {
             this.check_closed()?;
-            watch(this, fd, direction, Watcher { object: object.into(), kind: Some(kind), file: None }, tenure)
+            watch(this, fd, direction, Watcher::native(object, kind), tenure)
         }
         None => {
             let callback = NativeCallback::make(core.py(), object, kind)?;
@@ -257,47 +268,46 @@ fn unwatch(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd, direction: Directio
     }
 }
 
-/// The number of a descriptor given as int or as an object with `fileno()`.
-pub fn descriptor(given: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    let number = number(given)?;
-    match RawFd::try_from(number) {
-        Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
-    }
-}
-
-/// The descriptor that is watched for `given`, which has none any more.
-fn formerly(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> Option<RawFd> {
-    let table = this.interests.0.borrow();
-    let is_given = |watcher: &&Watcher| watcher.file.as_ref().is_some_and(|file| file.is(given));
-    let mut all = table.as_ref()?.iter();
-    all.find(|listeners| [listeners.reader, listeners.writer].iter().flatten().any(is_given)).map(|found| found.fd)
-}
-
-fn number(given: &Bound<'_, PyAny>) -> PyResult<i64> {
+/// The number of a descriptor given as int or as an object with `fileno()`; whether it can be one is not asked.
+pub(super) fn number<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = given.py();
-    if given.is_instance_of::<pyo3::types::PyInt>() {
-        given.extract()
-    } else {
-        let invalid = || -> PyErr {
-            match given.repr() {
-                Ok(repr) => PyValueError::new_err(format!("Invalid file object: {repr}")),
-                Err(error) => error,
-            }
-        };
-        let asked = given.call_method0(intern!(py, "fileno")).and_then(|n| n.extract::<i64>());
-        match asked {
-            Ok(number) => Ok(number),
-            Err(error)
-                if error.is_instance_of::<PyAttributeError>(py)
-                    || error.is_instance_of::<PyTypeError>(py)
-                    || error.is_instance_of::<PyValueError>(py) =>
-            {
-                Err(invalid())
-            }
-            Err(error) => Err(error),
-        }
+    if given.is_instance_of::<PyInt>() {
+        return Ok(given.clone());
     }
+    let asked = given.call_method0(intern!(py, "fileno")).and_then(|number| py.get_type::<PyInt>().call1((number,)));
+    match asked {
+        Err(error)
+            if error.is_instance_of::<PyAttributeError>(py)
+                || error.is_instance_of::<PyTypeError>(py)
+                || error.is_instance_of::<PyValueError>(py) =>
+        {
+            Err(PyValueError::new_err(format!("Invalid file object: {}", given.repr()?)))
+        }
+        other => other,
+    }
+}
+
+/// What a number says that no descriptor can have: None for one that is too large for the system.
+fn descriptor(number: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
+    if number.lt(0)? {
+        return Err(PyValueError::new_err(format!("Invalid file descriptor: {}", number.str()?)));
+    }
+    Ok(number.extract::<RawFd>().ok())
+}
+
+/// The descriptor of a file object, which may be closed by now: then the one that is watched for it.
+fn descriptor_of(this: &Ref<'_, BaseSelectorEventLoop>, file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
+    let error = match number(file).and_then(|number| descriptor(&number)) {
+        Err(error) if error.is_instance_of::<PyValueError>(this.py()) => error,
+        known => return known,
+    };
+    let found = {
+        let table = this.interests.0.borrow();
+        let is_of = |watcher: Option<&Watcher>| watcher.and_then(|w| w.file.as_ref()).is_some_and(|f| f.is(file));
+        let mut all = table.iter().flat_map(|table| table.iter());
+        all.find(|listeners| is_of(listeners.reader) || is_of(listeners.writer)).map(|listeners| listeners.fd)
+    };
+    if found.is_some() { Ok(found) } else { Err(error) }
 }
 
 /// Whether `object` is what hears of the descriptor.
@@ -318,10 +328,10 @@ pub(super) fn ensure_no_transport_number(this: &Ref<'_, BaseSelectorEventLoop>, 
 }
 
 pub(super) fn ensure_no_transport(this: &Ref<'_, BaseSelectorEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<()> {
-    // A closed object has no number, and no transport.
-    match RawFd::try_from(number(given)?) {
-        Ok(fd) if fd >= 0 => ensure_free(this, fd, given),
-        _ => Ok(()),
+    match number(given)?.extract() {
+        Ok(fd) => ensure_free(this, fd, given),
+        // No transport has such a number.
+        Err(_) => Ok(()),
     }
 }
 
@@ -353,9 +363,12 @@ fn add_callback(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, dire
     }
     match this.selector.get(py) {
         None => {
-            let file = (!given.is_instance_of::<pyo3::types::PyInt>()).then(|| given.clone().into());
+            let Some(fd) = descriptor(&number(given)?)? else {
+                return Err(PyOverflowError::new_err("Python int too large to convert to C int"));
+            };
+            let file = (!given.is_instance_of::<PyInt>()).then(|| given.clone().into());
             let watcher = Watcher { object: handle.any().clone().into(), kind: None, file };
-            watch(this, descriptor(given)?, direction, watcher, Tenure::Visitor)?;
+            watch(this, fd, direction, watcher, Tenure::Visitor)?;
         }
         Some(selector) => register(&selector, given, direction, handle.any())?,
     }
@@ -405,11 +418,7 @@ fn remove_callback(
         return Ok(false);
     }
     let Some(selector) = this.selector.get(py) else {
-        let fd = match descriptor(given) {
-            Err(error) if error.is_instance_of::<PyValueError>(py) => formerly(this, given).ok_or(error)?,
-            known => known?,
-        };
-        return unwatch(this, fd, direction);
+        return descriptor_of(this, given)?.map_or(Ok(false), |fd| unwatch(this, fd, direction));
     };
     let key = selector.call_method0(intern!(py, "get_map"))?.call_method1(intern!(py, "get"), (given,))?;
     if key.is_none() {
