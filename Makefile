@@ -101,6 +101,14 @@ conformance: build ## run CPython's own asyncio tests on rasyncio, with a table 
 	@mkdir -p build/conformance
 	@$(PY) conformance/run.py -j $(JOBS) -o build/conformance/$$($(PY) -c 'import platform; print(platform.python_version())').json $(ONLY)
 
+ECO_VENV := build/ecosystem/venv
+.PHONY: ecosystem
+ecosystem: build ## run the suites of aiohttp, anyio, uvicorn and hypercorn (ONLY="anyio ...", ARGS="--save"; needs the package index)
+	@mkdir -p build/ecosystem
+	@$(PYTHON) tools/environment.py $(ECO_VENV) ecosystem/requirements.txt
+	@env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/$(ECO_VENV) $(VENV)/bin/maturin develop --quiet --profile $(PROFILE) --locked
+	@$(ECO_VENV)/bin/python ecosystem/run.py $(ONLY) $(ARGS)
+
 .PHONY: bench
 bench: $(BENCH_BUILT) ## compare the speed with asyncio, uvloop and other loops (ONLY="sleep0 ...", ARGS="--quick")
 	@$(BENCH_PY) benches/run.py $(ONLY) $(ARGS)
@@ -117,6 +125,11 @@ release: environment ## build wheels for all Pythons and systems, and the source
 .PHONY: bench-network
 bench-network: $(BENCH_BUILT) ## echo servers under a client that is not Python, beside a bare one (ONLY="read-64-1024 ...", ARGS="--quick")
 	@$(BENCH_PY) benches/network.py $(ONLY) $(ARGS)
+
+.PHONY: bench-servers
+bench-servers: $(BENCH_BUILT) ## uvicorn and aiohttp under wrk, on asyncio, uvloop and rasyncio (ONLY=aiohttp, ARGS="--quick")
+	@command -v wrk >/dev/null || { echo "There is no wrk here: apt-get install wrk" >&2; exit 1; }
+	@$(BENCH_PY) benches/servers.py $(ONLY) $(ARGS)
 
 # What is measured is the wheel that people install, in an environment of its own.
 $(BENCH_BUILT): $(RUST_SOURCES) $(shell find python -name '*.py' 2>/dev/null) tools/train.py tools/build_wheel.py benches/requirements.txt | environment

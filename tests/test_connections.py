@@ -31,6 +31,30 @@ def test_descriptors_of_transports_are_off_limits():
     run(main())
 
 
+@pytest.mark.parametrize("protocol", [0, socket.IPPROTO_TCP])
+def test_small_packets_are_sent_at_once_however_the_listening_socket_was_made(protocol):
+    """Servers that bind their sockets themselves, as uvicorn does for its workers, give no protocol."""
+
+    async def main():
+        accepted = asyncio.get_running_loop().create_future()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+        listener.bind(("127.0.0.1", 0))
+
+        class Near(asyncio.Protocol):
+            def connection_made(self, transport):
+                accepted.set_result(transport)
+
+        server = await asyncio.get_running_loop().create_server(Near, sock=listener)
+        with socket.create_connection(listener.getsockname()):
+            transport = await accepted
+            assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            transport.close()
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
 def test_a_descriptor_that_is_used_again_belongs_to_its_new_owner():
     async def main():
         seen = []

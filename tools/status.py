@@ -3,6 +3,8 @@
 conformance/run.py -o docs/results/conformance-3.13.15.json    once for each Python
 benches/run.py --save
 benches/network.py --save
+benches/servers.py --save
+ecosystem/run.py --save                                         once for each Python
 tools/status.py                                                 `make status`
 tools/status.py --check                                         fails if they are not what the results say
 """
@@ -14,11 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
-sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "conformance")]
+sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "conformance"), str(ROOT / "ecosystem")]
 
 import network as network_benches  # noqa: E402
 import report  # noqa: E402
 import run as benches  # noqa: E402
+import servers as server_benches  # noqa: E402
+import suites_table  # noqa: E402
 import table  # noqa: E402
 
 START, END = "<!-- written by tools/status.py from docs/results -->", "<!-- end -->"
@@ -48,7 +52,32 @@ def network_section(results):
     ]
 
 
-def status_page(reports, suite, bench, network):
+def servers_section(results):
+    return [
+        "## Web servers",
+        f"uvicorn (httptools) and aiohttp that say hello, under wrk with {results['connections']} connections: "
+        f"`benches/servers.py --save`, medians of {results['rounds']} interleaved rounds of {results['seconds']} s, on "
+        f"{results['machine']}; {results['build']} build.",
+        "\n".join(server_benches.markdown(results)),
+    ]
+
+
+def ecosystem():
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("ecosystem-*.json")]
+    return sorted(found, key=lambda results: [int(part) for part in results["python"].split(".")])
+
+
+def ecosystem_section(results):
+    parts = [
+        "## Other people's suites",
+        "Their own tests, of pinned releases: how many pass on asyncio, and how many of these with rasyncio in its place, or "
+        "only its loop under the standard library's asyncio. `make ecosystem` runs them.",
+        "\n".join(suites_table.markdown(results)),
+    ]
+    return parts + ["Expected failures:\n\n" + "\n".join(lines)] if (lines := [*suites_table.reasons(results)]) else parts
+
+
+def status_page(reports, suite, bench, network, suites, servers):
     parts = [
         "# Status",
         START,
@@ -57,8 +86,10 @@ def status_page(reports, suite, bench, network):
         "documents, `subclass-hooks` also subclass BaseEventLoop, `white-box` read or patch other insides. `make "
         "conformance` runs them.",
         suite.strip(),
-        "## Speed",
     ]
+    if suites:
+        parts += ecosystem_section(suites)
+    parts.append("## Speed")
     if bench:
         parts += [table.tally(bench, benches.ALL_ROWS) + ".", "![speed relative to uvloop](bench.svg)"]
         parts += [table.markdown(bench, benches.ALL_ROWS).strip()]
@@ -66,12 +97,16 @@ def status_page(reports, suite, bench, network):
         parts.append(NOTHING.strip())
     if network:
         parts += network_section(network)
+    if servers:
+        parts += servers_section(servers)
     return "\n\n".join([*parts, END]) + "\n"
 
 
-def readme_table(reports, bench):
+def readme_table(reports, bench, suites, servers):
     """What a person wants to know first: does it work, and is it fast."""
     parts = [report.totals_table(reports)] if reports else []
+    if suites:
+        parts.append("\n".join(suites_table.markdown(suites)))
     if bench:
         rows = []
         for row in table.rows_of(bench, benches.ALL_ROWS):
@@ -81,6 +116,8 @@ def readme_table(reports, bench):
             ratio = f"{found:.1f}" + ("" if row.against == "uvloop" else f" ({row.against})") if found else "-"
             rows.append([row.title, row.unit, *(table.cell(row, results.get(loop)) for loop in loops), ratio])
         parts.append(report.rows_to_markdown(["", "unit", "asyncio", "uvloop", "rasyncio", "times as fast as uvloop"], rows))
+    if servers:
+        parts.append("\n".join(server_benches.markdown(servers)))
     return "\n\n".join(parts) or NOTHING.strip()
 
 
@@ -97,10 +134,11 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     options = parser.parse_args()
     (reports, suite), bench, network = conformance(), saved("bench.json"), saved("network.json")
+    suites, servers = ecosystem(), saved("servers.json")
     readme, page = ROOT / "README.md", ROOT / "docs" / "status.md"
     texts = {
-        page: status_page(reports, suite, bench, network),
-        readme: between_marks(readme.read_text(encoding="utf-8"), readme_table(reports, bench)),
+        page: status_page(reports, suite, bench, network, suites, servers),
+        readme: between_marks(readme.read_text(encoding="utf-8"), readme_table(reports, bench, suites, servers)),
     }
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:

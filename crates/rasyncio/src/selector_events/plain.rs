@@ -25,10 +25,11 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// A TCP socket that says so; one made without a protocol does not, and asyncio leaves it as it is.
+    /// A TCP socket, be it that it says so or that it was made without a protocol, which is TCP as well. asyncio looks at the number
+    /// alone, so that servers that bind their sockets themselves wait 40 ms for the second part of each answer there.
     pub fn is_tcp(&self) -> bool {
         use engine::sys::socket::{INTERNET, STREAM, TCP};
-        INTERNET.contains(&self.family) && self.kind == STREAM && self.protocol == TCP
+        INTERNET.contains(&self.family) && self.kind == STREAM && matches!(self.protocol, 0 | TCP)
     }
 }
 

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""Runs the own test suites of aiohttp, anyio, uvicorn and hypercorn on the standard library's asyncio and on rasyncio.
+
+    ecosystem/run.py                      every suite, three ways; `make ecosystem` prepares the environment for it
+    ecosystem/run.py anyio uvicorn        some suites
+    ecosystem/run.py --save               also keep the results, in docs/results/ecosystem-VERSION.json
+    ecosystem/run.py anyio --tests tests/test_sockets.py -- -k unix      some tests, with arguments for pytest
+
+The three ways are `stdlib`, the baseline; `install`, all of asyncio replaced (`python -m rasyncio -m pytest`); and `loop`, the
+standard library's asyncio on rasyncio's loop.  What passes on the baseline must pass on the others: whatever does not is tried
+once more by itself, and is a failure then unless expected.toml has it, with the reason.
+"""
+
+import argparse
+import collections
+import dataclasses
+import fnmatch
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import tomllib
+from pathlib import Path
+
+from suites_table import markdown
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUILD = ROOT / "build" / "ecosystem"
+VERSION = platform.python_version()
+MODES = {
+    "stdlib": ["-m", "pytest"],
+    "install": ["-m", "rasyncio", "-m", "pytest"],
+    "loop": ["-m", "pytest", "-p", "loop_only"],
+}
+GOOD = ("passed", "xfailed")
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def holds(entry):
+    return any(f"{VERSION}.".startswith(f"{leading}.") for leading in entry.get("versions", [VERSION]))
+
+
+def fetch(name, suite):
+    """The folder with the tests of a release, from its source distribution."""
+    folder = BUILD / "tests" / f"{name}-{suite['release']}"
+    if (folder / ".complete").exists():
+        return folder
+    say(f"Fetching the source distribution of {name} {suite['release']}")
+    store = BUILD / "sdists"
+    wanted = [f"{name}=={suite['release']}", "--no-deps", "--no-binary", name, "--dest", str(store)]
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", *wanted], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    root = f"{name}-{suite['release']}"
+    with tarfile.open(store / f"{root}.tar.gz") as archive:
+        inside = [
+            m for m in archive.getmembers() if any(f"{m.name}/".startswith(f"{root}/{part}/") for part in suite["take"])
+        ]
+        archive.extractall(folder.parent, members=inside, filter="data")
+    (folder / ".complete").touch()
+    return folder
+
+
+@dataclasses.dataclass
+class Run:
+    """What one suite did one way: test -> (outcome, text of the failure)."""
+
+    tests: dict
+    seconds: float
+    ended: str
+
+    def count(self):
+        return collections.Counter(outcome for outcome, _ in self.tests.values())
+
+
+def run_once(name, suite, mode, tests, extra, limit):
+    folder, logs = fetch(name, suite), BUILD / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    record = logs / f"{name}-{VERSION}-{mode}.jsonl"
+    record.unlink(missing_ok=True)
+    environment = {**os.environ, "ECOSYSTEM_RECORD": str(record), "PYTHONPATH": str(HERE / "plugins")}
+    environment.pop("RASYNCIO_INSTALL", None)
+    plugins = ["-p", "record_outcomes", "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, *MODES[mode], *plugins, *suite["pytest"], *extra, *tests]
+    began, ended = time.monotonic(), ""
+    with record.with_suffix(".log").open("w") as log:
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=limit
+            )
+            ended = "" if done.returncode in (0, 1) else f"pytest ended with status {done.returncode}"
+        except subprocess.TimeoutExpired:
+            ended = f"not done after {limit} s"
+    results, running = {}, None
+    for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else ():
+        entry = json.loads(line)
+        running = entry.get("start", running)
+        if "test" in entry:
+            results[entry["test"]] = (entry["outcome"], entry["why"])
+            running = None
+    if ended and running:
+        results[running] = ("failed", f"{ended} during this test")
+    return Run(results, time.monotonic() - began, ended)
+
+
+class Judge:
+    """Compares a suite's runs with its baseline, and knows what is expected to fail."""
+
+    def __init__(self, name):
+        entries = tomllib.loads((HERE / "expected.toml").read_text(encoding="utf-8")).get("expected", ())
+        self.entries = [entry for entry in entries if entry["suite"] == name and holds(entry)]
+        self.used = set()
+
+    def entry_of(self, mode, test):
+        for place, entry in enumerate(self.entries):
+            patterns = [entry["test"]] if isinstance(entry["test"], str) else entry["test"]
+            # A pattern's brackets are those of a test's parameters.
+            matched = [p for p in patterns if fnmatch.fnmatchcase(test, p.replace("[", "[[]"))]
+            if matched and mode in entry.get("modes", ["install", "loop"]):
+                self.used.update((place, pattern) for pattern in matched)
+                return entry
+        return None
+
+    def judge(self, mode, baseline, run):
+        """(failed, expected, wrongly listed): names with what is to be said of them."""
+        failed, expected, wrong = {}, {}, {}
+        for test, (outcome, _) in baseline.tests.items():
+            if outcome not in GOOD:
+                continue
+            mine, why = run.tests.get(test, ("failed", f"it was not run: {run.ended}"))
+            entry = self.entry_of(mode, test)
+            if mine in GOOD and entry and not entry.get("may_pass"):
+                wrong[test] = f"listed as expected to fail ({entry['reason']}), and it passes"
+            elif mine not in GOOD and entry:
+                expected[test] = entry["reason"]
+            elif mine not in GOOD:
+                failed[test] = why or mine
+        return failed, expected, wrong
+
+    def unused(self):
+        for place, entry in enumerate(self.entries):
+            for pattern in [entry["test"]] if isinstance(entry["test"], str) else entry["test"]:
+                if (place, pattern) not in self.used:
+                    yield pattern, f"listed as expected to fail ({entry['reason']}), and no such test was run"
+
+
+def summary(run):
+    count = run.count()
+    return {
+        "passed": sum(count[outcome] for outcome in GOOD),
+        "failed": count["failed"] + count["xpassed"],
+        "skipped": count["skipped"],
+        "seconds": round(run.seconds, 1),
+    }
+
+
+def run_suite(name, suite, arguments):
+    judge, report = (
+        Judge(name),
+        {"release": suite["release"], "modes": {}, "failed": {}, "expected": {}, "wrongly_listed": {}},
+    )
+    report["second_try"] = {}
+    baseline = None
+    for mode in MODES:
+        if mode not in (*arguments.modes, "stdlib"):
+            continue
+        run = run_once(name, suite, mode, arguments.tests, arguments.extra, arguments.limit)
+        if mode == "stdlib":
+            baseline = run
+            if not any(outcome in GOOD for outcome, _ in run.tests.values()):
+                raise SystemExit(f"{name}: nothing passes on asyncio itself ({run.ended}); see {BUILD / 'logs'}")
+            report["modes"][mode] = summary(run)
+        else:
+            failed, expected, wrong = judge.judge(mode, baseline, run)
+            if failed and not run.ended:
+                again = run_once(name, suite, mode, list(failed), arguments.extra, arguments.limit)
+                steady = {test: why for test, why in failed.items() if again.tests.get(test, ("",))[0] not in GOOD}
+                report["second_try"][mode] = sorted(set(failed) - set(steady))
+                for test in report["second_try"][mode]:
+                    run.tests[test] = ("passed", "")
+                failed = steady
+            report["modes"][mode] = summary(run)
+            good = [test for test, (outcome, _) in baseline.tests.items() if outcome in GOOD]
+            report["modes"][mode]["of_baseline"] = len(good) - len(failed) - len(expected)
+            for kind, names in [("failed", failed), ("expected", expected), ("wrongly_listed", wrong)]:
+                if names:
+                    report[kind][mode] = names
+        say(f"{name} {suite['release']}, {mode}: {describe(report['modes'][mode])} {run.ended}")
+    if not arguments.tests and not arguments.extra and set(arguments.modes) >= set(MODES):
+        report["wrongly_listed"].update({"list": unused} if (unused := dict(judge.unused())) else {})
+    return report
+
+
+def describe(numbers):
+    text = ", ".join(f"{numbers[kind]} {kind}" for kind in ("passed", "failed", "skipped"))
+    return f"{text} in {numbers['seconds']:.0f} s"
+
+
+def main():
+    suites = tomllib.loads((HERE / "suites.toml").read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suites", nargs="*", help=f"of {', '.join(suites)} (default: all)")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="the baseline is run in any case")
+    parser.add_argument("--tests", nargs="+", default=[], help="files or names of tests, as pytest takes them")
+    parser.add_argument("--limit", type=int, default=3600, help="seconds that one suite may take one way")
+    parser.add_argument(
+        "--save", action="store_true", help="keep the results under docs/results; suites that are not run keep theirs"
+    )
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments = parser.parse_args(sys.argv[1:split])
+    arguments.extra = sys.argv[split + 1 :]
+    if unknown := set(arguments.suites) - set(suites):
+        parser.error(f"no such suite: {', '.join(sorted(unknown))}")
+    results = {"python": VERSION, "suites": {}}
+    path = ROOT / "docs" / "results" / f"ecosystem-{VERSION}.json"
+    if arguments.save and path.exists():
+        results = json.loads(path.read_text(encoding="utf-8"))
+    for name in arguments.suites or suites:
+        if not holds({"versions": suites[name].get("only_on", [VERSION])}):
+            say(f"{name} {suites[name]['release']} is not for Python {VERSION}")
+            continue
+        results["suites"][name] = run_suite(name, suites[name], arguments)
+    print("\n" + "\n".join(markdown([results])) + "\n")
+    bad = 0
+    for name, report in results["suites"].items():
+        for kind in ("failed", "wrongly_listed"):
+            for mode, tests in report[kind].items():
+                bad += len(tests)
+                for test, why in tests.items():
+                    print(f"{name}, {mode}: {test}\n    {why.strip().splitlines()[-1][:200]}")
+    if arguments.save:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(
+        f"{bad} tests that pass on asyncio fail on rasyncio, or are wrongly listed"
+        if bad
+        else "All that passes on asyncio passes."
+    )
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
