@@ -19,8 +19,8 @@ async def main():
 assert asyncio.run(main()) == "done"
 
 # A Runner keeps its loop and its context from one call to the next.
-with asyncio.Runner(debug=True) as runner:
-    assert runner.get_loop().get_debug()
+with asyncio.Runner(debug=False) as runner:
+    assert not runner.get_loop().get_debug()
     assert [runner.run(step()) for _ in range(3)] == [1, 2, 3]
 
 # What run() does, by hand.

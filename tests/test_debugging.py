@@ -27,6 +27,8 @@ def plain(text):
 def test_says_what_the_guide_shows(path):
     program, *options = path.name.removesuffix(".txt").split(".")
     said, shown = plain(told(f"{program}.py", *(["-X", "dev"] if options else []))), plain(path.read_text(encoding="utf-8"))
+    if program != "slow":  # on a busy machine debug mode finds more to say
+        said = [line for line in said if not line.startswith("Executing <")]
     if program == "wrong_thread":
         said = said[-1:]  # the rest is threading's
     assert said == shown

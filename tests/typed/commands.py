@@ -40,7 +40,7 @@ async def main() -> int:
 
 if __name__ == "__main__":
     assert_type(asyncio.run(main(), debug=False), int)
-    with asyncio.Runner(debug=True) as runner:
+    with asyncio.Runner(debug=False) as runner:
         assert_type(runner.run(main()), int)
         assert_type(runner.get_loop(), asyncio.AbstractEventLoop)
     loop = asyncio.new_event_loop()
