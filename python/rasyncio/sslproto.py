@@ -7,6 +7,9 @@ from ._rasyncio import _create_transport_context
 from .protocols import BufferedProtocol
 from .transports import Transport, _FlowControlMixin
 
+# False: records go through the ssl module's objects even where OpenSSL itself can be called. For tests of that way.
+_channels = True
+
 _STATES = "UNWRAPPED DO_HANDSHAKE WRAPPED FLUSHING SHUTDOWN"
 _APP_STATES = "STATE_INIT STATE_CON_MADE STATE_EOF STATE_CON_LOST"
 

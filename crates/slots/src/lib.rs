@@ -22,7 +22,8 @@
 //! | `kind` | questions to type objects |
 //! | `audit` | events for `sys.addaudithook` |
 //! | `raise` | raising with the context that a traceback shows |
-//! | `socket` | whether a socket object still has its descriptor |
+//! | `socket` | what a native object has at its front: whether a socket still has its descriptor |
+//! | `tls` | the keys of a connection that `_ssl` holds, used without a call of it |
 
 mod args;
 mod audit;
@@ -45,6 +46,7 @@ mod spec;
 #[cfg(Py_3_12)]
 mod stop;
 mod thread;
+mod tls;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
 pub use audit::audit;
@@ -64,3 +66,4 @@ pub use send::{Input, Sent, awaitable_iterator, generator_exit, pass_on, send, s
 pub use socket::{front_number, front_numbers};
 pub use spec::{Answer, Spec, add_function};
 pub use thread::{ThreadSlot, thread_ident};
+pub use tls::{Channel, Ended, Octets};

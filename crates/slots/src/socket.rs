@@ -1,4 +1,4 @@
-//! Whether a socket object still has the descriptor that it had, without a call.
+//! What CPython's native objects have at the front of their data: whether a socket object still has its descriptor, without a call.
 //!
 //! Called by transports before each system call on a descriptor: a socket that was closed or detached behind the transport's
 //! back must not have it write to whoever got the number next.
@@ -29,5 +29,16 @@ pub fn front_numbers<const N: usize>(object: &Bound<'_, PyAny>) -> Option<[c_int
         let size = (*ffi::Py_TYPE(object.as_ptr())).tp_basicsize;
         (size >= (FRONT + size_of::<[c_int; N]>()) as ffi::Py_ssize_t)
             .then(|| object.as_ptr().byte_add(FRONT).cast::<[c_int; N]>().read())
+    }
+}
+
+/// The first `N` words of an object's own data, whatever they mean; None where it has not so many.
+pub(crate) fn front_words<const N: usize>(object: &Bound<'_, PyAny>) -> Option<[usize; N]> {
+    const FRONT: usize = size_of::<ffi::PyObject>();
+    // SAFETY: as in `front_numbers`.
+    unsafe {
+        let size = (*ffi::Py_TYPE(object.as_ptr())).tp_basicsize;
+        (size >= (FRONT + size_of::<[usize; N]>()) as ffi::Py_ssize_t)
+            .then(|| object.as_ptr().byte_add(FRONT).cast::<[usize; N]>().read())
     }
 }

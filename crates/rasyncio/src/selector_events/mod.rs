@@ -88,6 +88,8 @@ class! {
         courtesy: Plain<RefCell<Option<Courtesy>>>,
         /// Where received bytes stand until a bytes object is made of them.
         pub(crate) scratch: Plain<RefCell<Vec<u8>>>,
+        /// Where encrypted bytes stand until they are sent.
+        pub(crate) sealed: Plain<RefCell<Vec<u8>>>,
         /// As much memory that Python code can read too; made when a connection under TLS reads.
         pub(crate) shown: Plain<RefCell<Option<Rc<Shown>>>>,
         /// The class of plain sockets, as it was found to be.

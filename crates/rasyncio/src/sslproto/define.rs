@@ -276,6 +276,7 @@ fn define_insides(spec: &mut Spec<SslProtocol>) {
         .get(c"_app_writing_paused", c"", |this| Ok(this.outgoing.is_paused()))
         .get(c"_ssl_reading_paused", c"", |this| Ok(this.incoming.is_paused()))
         .get(c"_ssl_writing_paused", c"", |this| Ok(this.transport_writing_paused.get()))
+        .get(c"_has_channel", c"", |this| Ok(object::channel(this).is_some()))
         .get(c"_write_buffer_size", c"", |this| Ok(this.backlog_size.get()))
         .get_set(
             c"_sslobj",

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slots::Ref;
 
-use super::object::{is_again, is_ssl_error, object};
+use super::object::{is_again, is_ssl_error, object, open_channel};
 use super::{SslProtocol, SslTransport, cancel, logger, read, shutdown, ssl_module, write};
 
 pub(super) fn start(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
@@ -81,6 +81,7 @@ pub(super) fn complete(this: &Ref<'_, SslProtocol>, error: Option<PyErr>) -> PyR
     extra.set_item(intern!(py, "cipher"), object.call_method0(intern!(py, "cipher"))?)?;
     extra.set_item(intern!(py, "compression"), object.call_method0(intern!(py, "compression"))?)?;
     extra.set_item(intern!(py, "ssl_object"), &object)?;
+    open_channel(this)?;
     if this.told.get() == App::Init {
         this.told.set(App::Made);
         let app_transport = SslTransport::of(this)?;

@@ -257,6 +257,14 @@ impl SslProtocol {
         cancel(py, &this.handshake_timer)
     }
 
+    /// Bytes have come from the transport, in memory that is used again; answers whether they were taken.
+    pub fn receive(this: &Ref<'_, SslProtocol>, bytes: &[Cell<u8>]) -> PyResult<bool> {
+        if this.phase() != Phase::Wrapped || object::channel(this).is_none() {
+            return Ok(false);
+        }
+        read::deliver_with(this, bytes.into()).map(|()| true)
+    }
+
     /// Bytes have come from the transport.
     pub fn feed<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) -> PyResult<()> {
         object::incoming(this).call_method1(intern!(this.py(), "write"), (data,))?;

@@ -6,15 +6,19 @@
 //! Invariant: what Python code puts in the place of one of the three (`_sslobj`, `_incoming`, `_outgoing`) is asked by name from
 //! then on, and nothing is taken for granted of it.
 //!
+//! When the handshake is over, what is exactly the ssl module's own gets a [`Channel`]: records are then decrypted and encrypted
+//! without a Python call, where nothing goes wrong; whatever does is asked of the SSLObject, which raises it. Handshakes, ends and
+//! errors are always the SSLObject's. `_channels` of the face set to False keeps everything there: a switch for tests.
+//!
 //! "Nothing now" is an exception of the ssl module (`SSLAgainErrors`). It is dear: the reading side asks for the last piece
 //! only if there may be one, which the MemoryBIO knows: OpenSSL takes whole records out of it and reads no further.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use slots::{Ref, Slot, Visit, Visitor};
+use slots::{Channel, Ref, Slot, Visit, Visitor};
 
 use super::SslProtocol;
 use crate::face;
@@ -29,6 +33,8 @@ pub(super) struct Objects {
     outgoing: Slot,
     /// `SSLAgainErrors`.
     again: Slot,
+    /// The straight way, once the handshake is over; not used when `inner` is gone.
+    channel: OnceCell<Channel>,
     /// Somebody has put something of his own in.
     changed: Cell<bool>,
 }
@@ -38,10 +44,16 @@ impl Visit for Objects {
         for slot in [&self.object, &self.inner, &self.incoming, &self.outgoing, &self.again] {
             slot.visit(visitor);
         }
+        if let Some(channel) = self.channel.get() {
+            channel.visit(visitor);
+        }
     }
     fn clear(&self) {
         for slot in [&self.object, &self.inner, &self.incoming, &self.outgoing, &self.again] {
             slot.unset();
+        }
+        if let Some(channel) = self.channel.get() {
+            channel.clear();
         }
     }
 }
@@ -139,9 +151,50 @@ pub(super) fn is_known(this: &Ref<'_, SslProtocol>) -> bool {
     this.objects.inner.is_set()
 }
 
+/// Opens the channel, where there can be one; the handshake is over.
+pub(super) fn open_channel(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    let py = this.py();
+    let Some(inner) = this.objects.inner.get(py) else { return Ok(()) };
+    if this.objects.channel.get().is_some() || !face(py, "sslproto")?.getattr(intern!(py, "_channels"))?.is_truthy()? {
+        return Ok(());
+    }
+    // Who listens to messages may raise, and the SSLObject raises that.
+    if !inner.getattr(intern!(py, "context"))?.getattr(intern!(py, "_msg_callback"))?.is_none() {
+        return Ok(());
+    }
+    if let Some(channel) = Channel::of(&inner, &incoming(this), &outgoing(this))? {
+        let _ = this.objects.channel.set(channel);
+    }
+    Ok(())
+}
+
+/// The channel, where there is one.
+#[inline]
+pub(super) fn channel<'a>(this: &'a Ref<'_, SslProtocol>) -> Option<&'a Channel> {
+    if is_known(this) { this.objects.channel.get() } else { None }
+}
+
+/// How many bytes wait to be decrypted.
+#[inline]
+pub(super) fn incoming_pending(this: &Ref<'_, SslProtocol>) -> PyResult<usize> {
+    match channel(this) {
+        Some(channel) => Ok(channel.incoming_pending(this.py())),
+        None => pending(&incoming(this)),
+    }
+}
+
+/// How many encrypted bytes wait.
+#[inline]
+pub(super) fn outgoing_pending(this: &Ref<'_, SslProtocol>) -> PyResult<usize> {
+    match channel(this) {
+        Some(channel) => Ok(channel.outgoing_pending(this.py())),
+        None => pending(&outgoing(this)),
+    }
+}
+
 /// How many bytes wait in a MemoryBIO.
 #[inline]
-pub(super) fn pending(memory: &Bound<'_, PyAny>) -> PyResult<usize> {
+fn pending(memory: &Bound<'_, PyAny>) -> PyResult<usize> {
     memory.getattr(intern!(memory.py(), "pending"))?.extract()
 }
 

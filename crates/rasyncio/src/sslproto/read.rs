@@ -3,21 +3,27 @@
 //! Called when bytes came, when the program resumes reading, and before the end; calls the SSLObject, the program's protocol, or
 //! the stream reader itself.
 //!
+//! Where there is a channel it decrypts all that is there into one place, straight from the memory that the kernel wrote to; the
+//! SSLObject is asked only about what it does not decrypt.
+//!
 //! All that is there is handed on at once: one `data_received`, however many records. An empty answer of the SSLObject is
 //! the peer's close_notify: the program hears of the end, and the connection is shut down.
 //!
 //! What the program raises ends the connection; so does an error of TLS, and what was decrypted before it in the same breath is
 //! dropped, as in CPython.
 
+use std::cell::Cell;
+
 use engine::tls::App;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
-use slots::Ref;
+use slots::{Channel, Ended, Octets, Ref};
 
-use super::object::{coder, incoming, is_again, is_known, object, pending};
+use super::object::{channel, coder, incoming_pending, is_again, is_known, object};
 use super::{SslProtocol, Style, flow, leaves, logger, shutdown, write};
+use crate::selector_events::BaseSelectorEventLoop;
 use crate::streams::{StreamReader, StreamReaderProtocol};
 
 /// The most bytes that are read at a time.
@@ -26,11 +32,19 @@ pub(super) const MOST_BYTES: usize = 256 * 1024;
 /// No record has so many bytes: a read of so many gets all of one.
 const RECORD: usize = 16 * 1024 + 1;
 
+/// The most bytes that are decrypted into the loop's memory, from which a bytes object is made.
+const LITTLE: usize = 2 * RECORD;
+
 pub(super) fn deliver(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+    deliver_with(this, (&[] as &[u8]).into())
+}
+
+/// Hands on what came before, and `source`.
+pub(super) fn deliver_with(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> PyResult<()> {
     if !this.phase().delivers() {
         return Ok(());
     }
-    match deliver_all(this) {
+    match deliver_all(this, source) {
         Err(error) if error.is_instance_of::<PyException>(this.py()) => {
             let error = error.into_value(this.py()).into_bound(this.py()).into_any();
             shutdown::fatal_error(this, error, "Fatal error on SSL protocol")
@@ -39,12 +53,16 @@ pub(super) fn deliver(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     }
 }
 
-fn deliver_all(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
+fn deliver_all(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> PyResult<()> {
     let mut left = None;
+    let style = this.style.get();
+    if this.app_reading_paused.get() || style == Style::Buffered {
+        keep(this, source)?;
+    }
     if !this.app_reading_paused.get() {
-        match this.style.get() {
+        match style {
             Style::Buffered => deliver_buffered(this)?,
-            _ => left = deliver_bytes(this)?,
+            _ => left = deliver_bytes(this, source)?,
         }
         if this.backlog.borrow().is_empty() {
             write::send(this)?;
@@ -54,17 +72,59 @@ fn deliver_all(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     }
     let left = match left {
         Some(left) => left,
-        None => pending(&incoming(this))?,
+        None => incoming_pending(this)?,
     };
     flow::control_transport_reading(this, left)
 }
 
-/// Answers how many bytes are left to be decrypted, if that is known.
-fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<Option<usize>> {
+/// Bytes that are not decrypted now.
+fn keep(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> PyResult<()> {
+    match channel(this) {
+        Some(channel) if !channel.keep(this.py(), source) => Err(PyMemoryError::new_err(())),
+        _ => Ok(()),
+    }
+}
+
+/// Decrypts all that there is, by the channel; what it did not, if the answer says so, the SSLObject is to be asked for.
+fn decrypt<'py>(
+    this: &Ref<'py, SslProtocol>,
+    channel: &Channel,
+    source: Octets<'_>,
+) -> PyResult<(Option<Bound<'py, PyBytes>>, Ended)> {
     let py = this.py();
+    let most = source.len() + channel.incoming_pending(py) + channel.decrypted(py) + RECORD;
+    let event_loop = SslProtocol::event_loop(this);
+    let (data, ended) = match BaseSelectorEventLoop::of(&event_loop) {
+        Some(native) if most <= LITTLE => {
+            // Taken and not borrowed: OpenSSL may call what calls Python.
+            let mut scratch = std::mem::take(&mut *native.scratch.borrow_mut());
+            if scratch.len() < LITTLE {
+                scratch.resize(MOST_BYTES, 0);
+            }
+            let (count, ended) = channel.read_into(py, source, Cell::from_mut(&mut scratch[..]).as_slice_of_cells());
+            let data = (count > 0).then(|| PyBytes::new(py, &scratch[..count]));
+            *native.scratch.borrow_mut() = scratch;
+            return Ok((data, ended));
+        }
+        _ => channel.read_new(py, source, most)?,
+    };
+    Ok((Some(data).filter(|data| !data.as_bytes().is_empty()), ended))
+}
+
+/// Answers how many bytes are left to be decrypted, if that is known.
+fn deliver_bytes(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> PyResult<Option<usize>> {
+    let py = this.py();
+    let mut first = None;
+    if let Some(channel) = channel(this) {
+        let (data, ended) = decrypt(this, channel, source)?;
+        if matches!(ended, Ended::Whole | Ended::Again) {
+            data.map_or(Ok(()), |data| hand_on(this, data, Vec::new()))?;
+            return Ok(Some(0));
+        }
+        first = data;
+    }
     let (coder, known) = (coder(this), is_known(this));
     let most = if known { RECORD } else { MOST_BYTES };
-    let mut first = None;
     let mut others = Vec::new();
     let mut left = None;
     let closed = loop {
@@ -77,7 +137,7 @@ fn deliver_bytes(this: &Ref<'_, SslProtocol>) -> PyResult<Option<usize>> {
                     Some(_) => others.push(chunk),
                 }
                 // All of a record was given: there is more only if there is more to decrypt.
-                if known && pending(&incoming(this))? == 0 {
+                if known && incoming_pending(this)? == 0 {
                     left = Some(0);
                     break false;
                 }
@@ -143,7 +203,7 @@ fn hand_on<'py>(
 fn deliver_buffered(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     let py = this.py();
     let app = this.app.get_or_none(py);
-    let hint = pending(&incoming(this))?;
+    let hint = incoming_pending(this)?;
     let buffer = app.call_method1(intern!(py, "get_buffer"), (hint,))?;
     let room = buffer.len()?;
     // Of a bytearray a slice would be a copy.
@@ -152,9 +212,12 @@ fn deliver_buffered(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
         Err(_) => PyMemoryView::from(&buffer)?.into_any(),
     };
     let object = object(this);
-    let mut filled = 0;
+    let (mut filled, mut ended) = match channel(this) {
+        Some(channel) => channel.read_into_buffer(&view),
+        None => (0, Ended::Ask),
+    };
     let mut closed = false;
-    loop {
+    while ended == Ended::Ask {
         let place = match filled {
             0 => view.clone(),
             _ => view.get_item(PySlice::new(py, filled as isize, room as isize, 1))?,
@@ -171,10 +234,12 @@ fn deliver_buffered(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
             Err(error) => return Err(error),
         }
         if filled >= room {
-            let again = this.any().getattr(intern!(py, "_do_read"))?;
-            SslProtocol::event_loop(this).call_method1(intern!(py, "call_soon"), (again,))?;
-            break;
+            ended = Ended::Full;
         }
+    }
+    if ended == Ended::Full {
+        let again = this.any().getattr(intern!(py, "_do_read"))?;
+        SslProtocol::event_loop(this).call_method1(intern!(py, "call_soon"), (again,))?;
     }
     if filled > 0 {
         app.call_method1(intern!(py, "buffer_updated"), (filled,))?;

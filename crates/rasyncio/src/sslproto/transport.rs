@@ -275,7 +275,7 @@ fn define_marks(spec: &mut Spec<SslTransport>) {
     .method0(
         c"get_read_buffer_size",
         c"get_read_buffer_size($self, /)\n--\n\nHow many bytes wait to be decrypted.",
-        |this| SslTransport::protocol(this).map_or(Ok(0), |protocol| object::pending(&object::incoming(&protocol))),
+        |this| SslTransport::protocol(this).map_or(Ok(0), |protocol| object::incoming_pending(&protocol)),
     )
     .method0(
         c"get_read_buffer_limits",
@@ -290,7 +290,7 @@ fn define_marks(spec: &mut Spec<SslTransport>) {
             let Some(protocol) = SslTransport::protocol(this) else { return Ok(()) };
             let [high, low] = flow::parse(args)?;
             protocol.incoming.set(high, low, &constant(this.py(), define::USUAL_READ)?)?;
-            flow::control_transport_reading(&protocol, object::pending(&object::incoming(&protocol))?)
+            flow::control_transport_reading(&protocol, object::incoming_pending(&protocol)?)
         },
     );
 }

@@ -6,6 +6,9 @@
 //! What waits is of two kinds: the backlog, not encrypted yet, and the outgoing MemoryBIO, which the transport does not take
 //! while it is paused. Both together are the size of the write buffer.
 //!
+//! Where there is a channel and nothing waits, what is encrypted goes to the socket transport from memory of the loop's; the
+//! outgoing MemoryBIO is not touched.
+//!
 //! Invariant: the backlog is not borrowed during a Python call.
 
 use engine::tls::Phase;
@@ -13,15 +16,22 @@ use pyo3::exceptions::{PyException, PyIndexError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
-use slots::{Own, Ref};
+use slots::{Ended, Own, Ref};
 
-use super::object::{coder, is_again, is_known, outgoing, pending};
+use super::object::{channel, coder, is_again, is_known, outgoing, outgoing_pending};
 use super::{SslProtocol, constant, flow, logger, shutdown};
+use crate::selector_events::BaseSelectorEventLoop;
 use crate::selector_events::transport::{SocketTransport, bytes_of};
+
+/// The most bytes that are encrypted without letting other threads run.
+const MOST_SEALED: usize = 1024 * 1024;
+
+/// Memory for encrypted bytes of up to this size is used again.
+const MOST_KEPT: usize = 320 * 1024;
 
 /// How many bytes wait to be sent.
 pub(super) fn buffered(this: &Ref<'_, SslProtocol>) -> PyResult<usize> {
-    Ok(pending(&outgoing(this))? + this.backlog_size.get())
+    Ok(outgoing_pending(this)? + this.backlog_size.get())
 }
 
 /// Whether what the program sends is taken; if not, it is counted, and after some it is logged.
@@ -47,7 +57,10 @@ pub(super) fn write<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>)
     let waits = !this.backlog.borrow().is_empty();
     let sent = match (wrapped, waits) {
         (false, _) => push(this, data),
-        (true, false) => write_through(this, data).and_then(|()| send(this)),
+        (true, false) => write_straight(this, std::slice::from_ref(data)).and_then(|done| match done {
+            0 => write_through(this, data).and_then(|()| send(this)),
+            _ => Ok(()),
+        }),
         (true, true) => push(this, data).and_then(|()| encrypt(this)),
     };
     ended_by(this, sent)
@@ -67,7 +80,12 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SslProtocol>, list: &Bound<'py, Py
     }
     let wrapped = this.phase() == Phase::Wrapped;
     let waits = !wrapped || !this.backlog.borrow().is_empty();
-    let sent = chunks.iter().try_for_each(|data| match waits {
+    let straight = if waits { Ok(0) } else { write_straight(this, &chunks) };
+    let done = match straight {
+        Ok(done) => done,
+        Err(error) => return ended_by(this, Err(error)),
+    };
+    let sent = chunks[done..].iter().try_for_each(|data| match waits {
         true => push(this, data),
         false => write_through(this, data),
     });
@@ -87,6 +105,52 @@ fn ended_by(this: &Ref<'_, SslProtocol>, sent: PyResult<()>) -> PyResult<()> {
         }
         other => other,
     }
+}
+
+/// Encrypts by the channel, and gives the transport what comes of it, without an object in between. Answers how many of the
+/// pieces are done with.
+fn write_straight<'py>(this: &Ref<'py, SslProtocol>, pieces: &[Bound<'py, PyAny>]) -> PyResult<usize> {
+    let py = this.py();
+    let Some(channel) = channel(this) else { return Ok(0) };
+    if this.transport_writing_paused.get() || channel.outgoing_pending(py) > 0 {
+        return Ok(0);
+    }
+    let (transport, event_loop) = (SslProtocol::lower(this), SslProtocol::event_loop(this));
+    let (Some(transport), Some(native)) =
+        (Ref::<SocketTransport>::cast_exact(&transport), BaseSelectorEventLoop::of(&event_loop))
+    else {
+        return Ok(0);
+    };
+    if transport.has_own_attributes() {
+        return Ok(0);
+    }
+    // Taken and not borrowed: OpenSSL may call what calls Python.
+    let mut sealed = std::mem::take(&mut *native.sealed.borrow_mut());
+    let mut done = 0;
+    for piece in pieces {
+        match channel.write(piece, &mut sealed, MOST_SEALED) {
+            Ended::Whole => done += 1,
+            Ended::Again => {
+                push(this, piece)?;
+                done += 1;
+                break;
+            }
+            Ended::Full | Ended::Ask => break,
+        }
+    }
+    let sent = match sealed.is_empty() {
+        true => Ok(()),
+        false => SocketTransport::write_slice(transport, &sealed),
+    };
+    if sealed.capacity() <= MOST_KEPT {
+        sealed.clear();
+        *native.sealed.borrow_mut() = sealed;
+    }
+    sent?;
+    if done == pieces.len() {
+        flow::control_app_writing(this, this.backlog_size.get())?;
+    }
+    Ok(done)
 }
 
 /// Puts bytes behind what waits.
@@ -152,10 +216,9 @@ pub(super) fn send(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     let py = this.py();
     let mut left = None;
     if !this.transport_writing_paused.get() {
-        let outgoing = outgoing(this);
         let known = is_known(this);
-        if !known || pending(&outgoing)? > 0 {
-            let data = outgoing.call_method0(intern!(py, "read"))?;
+        if !known || outgoing_pending(this)? > 0 {
+            let data = outgoing(this).call_method0(intern!(py, "read"))?;
             if data.len()? > 0 {
                 let transport = SslProtocol::lower(this);
                 match Ref::<SocketTransport>::cast_exact(&transport) {

@@ -364,6 +364,12 @@ impl SocketTransport {
         }
     }
 
+    /// Sends bytes of somebody who has looked at what they are.
+    pub fn write_slice(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyResult<()> {
+        this.check_write()?;
+        write_bytes(this, bytes)
+    }
+
     fn check_write(&self) -> PyResult<()> {
         if self.eof.get() {
             return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));

@@ -100,9 +100,8 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
     Ok(received)
 }
 
-/// What the kernel has, for somebody who copies it at once: a memoryview of memory of the loop's, unless it is little. None at
-/// the end.
-fn receive_shown<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Option<Bound<'py, PyAny>>>> {
+/// What the kernel has, in memory of the loop's that is used again, and how much; None at the end.
+fn receive_shown(this: &Ref<'_, SocketTransport>) -> PyResult<io::Result<Option<(Rc<Shown>, usize)>>> {
     let (py, fd) = (this.py(), SocketTransport::descriptor(this));
     let event_loop = SocketTransport::event_loop(this);
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
@@ -117,23 +116,25 @@ fn receive_shown<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<O
             made
         }
     };
-    let memory = shown.cells(py);
-    let count = match socket::receive_shared(fd, memory) {
+    let count = match socket::receive_shared(fd, shown.cells(py)) {
         Ok(0) => return Ok(Ok(None)),
         Ok(count) => count,
         Err(error) => return Ok(Err(error)),
     };
     native.bytes_read.set(native.bytes_read.get() + count);
-    let data = if count <= LITTLE {
-        let copy = |bytes: &mut [u8]| {
-            bytes.iter_mut().zip(memory).for_each(|(byte, cell)| *byte = cell.get());
-            Ok(())
-        };
-        PyBytes::new_with(py, count, copy)?.into_any()
-    } else {
-        shown.first(py, count)?
+    Ok(Ok(Some((shown, count))))
+}
+
+/// The first `count` bytes, for somebody who copies them at once: a memoryview, unless it is little.
+fn first<'py>(shown: &Shown, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyAny>> {
+    if count > LITTLE {
+        return shown.first(py, count);
+    }
+    let copy = |bytes: &mut [u8]| {
+        bytes.iter_mut().zip(shown.cells(py)).for_each(|(byte, cell)| *byte = cell.get());
+        Ok(())
     };
-    Ok(Ok(Some(data)))
+    Ok(PyBytes::new_with(py, count, copy)?.into_any())
 }
 
 fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
@@ -183,12 +184,17 @@ fn read_exactly<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamR
 }
 
 fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    let protocol = this.protocol.get_or_none(this.py());
+    let py = this.py();
+    let protocol = this.protocol.get_or_none(py);
     let Some(tls) = Ref::<SslProtocol>::cast(&protocol) else { return Ok(()) };
     match receive_shown(this)? {
         Ok(None) => read_eof(this),
-        Ok(Some(data)) => match SslProtocol::feed(tls, &data) {
-            Ok(()) => Ok(()),
+        Ok(Some((shown, count))) => match SslProtocol::receive(tls, &shown.cells(py)[..count]) {
+            Ok(true) => Ok(()),
+            Ok(false) => match SslProtocol::feed(tls, &first(&shown, py, count)?) {
+                Ok(()) => Ok(()),
+                Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+            },
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),
         },
         Err(error) => read_failed(this, error),
