@@ -39,6 +39,13 @@ def pytest_addoption(parser):
     parser.addoption("--program-seed", type=int, default=1, help="the seed of its programs; 0 for another each time")
 
 
+@pytest.fixture(params=["channel", "objects"])
+def tls_way(request, monkeypatch):
+    """Both ways of TLS: OpenSSL itself where `_ssl` lets it be found, and the ssl module's objects."""
+    monkeypatch.setattr(rasyncio.sslproto, "_channels", request.param == "channel")
+    return request.param
+
+
 class Complaints(logging.Handler):
     """Collects the errors that could not be raised, as lines of text."""
 

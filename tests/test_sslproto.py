@@ -13,6 +13,8 @@ from peers import Recorder, receive, run, tcp_pair
 from rasyncio import sslproto
 from tls_peers import BIG, Buffered, Echo, connect, details, served, settled, tls_and_socket
 
+pytestmark = pytest.mark.usefixtures("tls_way")
+
 
 @pytest.mark.parametrize("factory", [Recorder, Buffered, type("Views", (Buffered,), {"memory_type": memoryview})])
 @pytest.mark.parametrize("data", [b"hello", BIG])

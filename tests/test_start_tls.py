@@ -10,6 +10,8 @@ from peers import Recorder, run, tcp_pair
 from rasyncio import sslproto
 from tls_peers import BIG, Echo, Far, connect, served, settled, unnamed_client
 
+pytestmark = pytest.mark.usefixtures("tls_way")
+
 
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_start_tls(side):

@@ -2,9 +2,12 @@
 
 import socket
 
+import pytest
 import rasyncio as asyncio
 from peers import Recorder, run
 from tls_peers import tls_and_socket
+
+pytestmark = pytest.mark.usefixtures("tls_way")
 
 
 def test_reading_is_paused_at_once():

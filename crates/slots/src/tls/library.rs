@@ -8,7 +8,8 @@
 //!
 //! Nothing here is ever unloaded: an extension module stays.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use pyo3::prelude::*;
@@ -29,7 +30,7 @@ pub(super) struct Bio([u8; 0]);
 pub(super) struct Method([u8; 0]);
 
 /// Versions that are known to be as this room thinks: 1.1.1 to the last of 3 and 4.
-const KNOWN: std::ops::Range<u64> = 0x1010_1000..0x5000_0000;
+const KNOWN: Range<c_ulong> = 0x1010_1000..0x5000_0000;
 
 /// A BIO that others neither read from nor write to.
 const SOURCE_SINK: c_int = 0x0400;
@@ -95,7 +96,7 @@ functions! {
     BIO_meth_set_ctrl: fn(*mut Method, unsafe extern "C" fn(*mut Bio, c_int, c_long, *mut c_void) -> c_long) -> c_int;
     BIO_meth_set_destroy: fn(*mut Method, unsafe extern "C" fn(*mut Bio) -> c_int) -> c_int;
     OpenSSL_version: fn(c_int) -> *const c_char;
-    OpenSSL_version_num: fn() -> std::ffi::c_ulong;
+    OpenSSL_version_num: fn() -> c_ulong;
 }
 
 // SAFETY: functions, and a table of functions that is written before anybody else sees it, and never afterwards.
@@ -127,7 +128,7 @@ impl Library {
 
     fn is_known(&self) -> bool {
         // SAFETY: both may be asked at any time; the text is a constant of the library.
-        let (number, text) = unsafe { ((self.OpenSSL_version_num)() as u64, CStr::from_ptr((self.OpenSSL_version)(0))) };
+        let (number, text) = unsafe { ((self.OpenSSL_version_num)(), CStr::from_ptr((self.OpenSSL_version)(0))) };
         KNOWN.contains(&number) && text.to_bytes().starts_with(b"OpenSSL ")
     }
 
@@ -187,4 +188,3 @@ fn load(_: &CStr) -> Option<Library> {
 pub(super) fn clipped(size: usize) -> c_int {
     c_int::try_from(size).unwrap_or(c_int::MAX)
 }
-

@@ -121,7 +121,8 @@ impl Channel {
     ) -> PyResult<Option<Channel>> {
         let py = socket.py();
         let Some(library) = Library::get(py) else { return Ok(None) };
-        if !is_of_ssl(socket, "_SSLSocket")? || !is_of_ssl(incoming, "MemoryBIO")? || !is_of_ssl(outgoing, "MemoryBIO")? {
+        if !is_of_ssl(socket, "_SSLSocket")? || !is_of_ssl(incoming, "MemoryBIO")? || !is_of_ssl(outgoing, "MemoryBIO")?
+        {
             return Ok(None);
         }
         let context = socket.getattr(intern!(py, "context"))?;
@@ -151,7 +152,8 @@ impl Channel {
                 return Ok(None);
             }
             let bio = Port::new_bio(library, reads, writes);
-            let Some(port) = NonNull::new(bio).and_then(|bio| NonNull::new((library.BIO_get_data)(bio.as_ptr()).cast()))
+            let Some(port) =
+                NonNull::new(bio).and_then(|bio| NonNull::new((library.BIO_get_data)(bio.as_ptr()).cast()))
             else {
                 return Ok(None);
             };
@@ -165,8 +167,11 @@ impl Channel {
     /// The SSL and the port, as long as the socket is held.
     #[inline]
     fn held(&self) -> Option<(&Held, &Port)> {
+        if !self.owner.is_set() {
+            return None;
+        }
         // SAFETY: the socket is held, so its SSL lives, and with it the BIO that owns the port.
-        self.owner.is_set().then(|| (&self.held, unsafe { self.held.port.as_ref() }))
+        Some((&self.held, unsafe { self.held.port.as_ref() }))
     }
 
     /// How many bytes the incoming MemoryBIO has.

@@ -100,8 +100,8 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
     Ok(received)
 }
 
-/// What the kernel has, in memory of the loop's that is used again, and how much; None at the end.
-fn receive_shown(this: &Ref<'_, SocketTransport>) -> PyResult<io::Result<Option<(Rc<Shown>, usize)>>> {
+/// What the kernel has, in memory of the loop's that is used again, and how much: nothing at the end.
+fn receive_shown(this: &Ref<'_, SocketTransport>) -> PyResult<io::Result<(Rc<Shown>, usize)>> {
     let (py, fd) = (this.py(), SocketTransport::descriptor(this));
     let event_loop = SocketTransport::event_loop(this);
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
@@ -117,12 +117,11 @@ fn receive_shown(this: &Ref<'_, SocketTransport>) -> PyResult<io::Result<Option<
         }
     };
     let count = match socket::receive_shared(fd, shown.cells(py)) {
-        Ok(0) => return Ok(Ok(None)),
         Ok(count) => count,
         Err(error) => return Ok(Err(error)),
     };
     native.bytes_read.set(native.bytes_read.get() + count);
-    Ok(Ok(Some((shown, count))))
+    Ok(Ok((shown, count)))
 }
 
 /// The first `count` bytes, for somebody who copies them at once: a memoryview, unless it is little.
@@ -188,8 +187,8 @@ fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let protocol = this.protocol.get_or_none(py);
     let Some(tls) = Ref::<SslProtocol>::cast(&protocol) else { return Ok(()) };
     match receive_shown(this)? {
-        Ok(None) => read_eof(this),
-        Ok(Some((shown, count))) => match SslProtocol::receive(tls, &shown.cells(py)[..count]) {
+        Ok((_, 0)) => read_eof(this),
+        Ok((shown, count)) => match SslProtocol::receive(tls, &shown.cells(py)[..count]) {
             Ok(true) => Ok(()),
             Ok(false) => match SslProtocol::feed(tls, &first(&shown, py, count)?) {
                 Ok(()) => Ok(()),

@@ -1,0 +1,165 @@
+"""The channel under TLS: records that OpenSSL itself decrypts and encrypts, beside an SSLObject that anybody may use too."""
+
+import _ssl
+import contextlib
+import gc
+import ssl
+
+import certificates
+import pytest
+import rasyncio as asyncio
+from peers import run
+from rasyncio import sslproto
+from tls_peers import Buffered, Echo, connect, served, settled, tls_and_socket
+
+POSSIBLE = hasattr(_ssl, "__file__") and ssl.OPENSSL_VERSION.startswith("OpenSSL ")
+needed = pytest.mark.skipif(not POSSIBLE, reason="_ssl keeps its OpenSSL to itself")
+
+
+def has_channel(transport):
+    return transport._ssl_protocol._has_channel
+
+
+def test_there_is_one_where_there_can_be(tls_way):
+    async def main():
+        async with tls_and_socket() as (transport, protocol, _):
+            assert has_channel(transport) is (POSSIBLE and tls_way == "channel")
+
+    run(main())
+
+
+@pytest.mark.parametrize("part", ["_sslobj", "_incoming", "_outgoing"])
+def test_none_is_used_beside_what_somebody_put_in(part):
+    async def main():
+        async with tls_and_socket() as (transport, protocol, far):
+            tls = transport._ssl_protocol
+            setattr(tls, part, getattr(tls, part))
+            assert not has_channel(transport)
+            transport.write(b"there")
+            assert await far.do(far.tls.read, 100) == b"there"
+            await far.do(far.tls.write, b"back")
+            await protocol.until(lambda p: p.data == b"back")
+
+    run(main())
+
+
+@needed
+def test_none_where_messages_are_listened_to():
+    async def main():
+        context, heard = certificates.client(), []
+        context._msg_callback = lambda *message: heard.append(message)
+        async with served() as (port, made):
+            transport, protocol = await connect(port, context=context)
+            assert not has_channel(transport)
+            transport.write(b"x")
+            await protocol.until(lambda p: p.data == b"x")
+            assert heard
+            transport.close()
+            await settled(protocol, *made)
+
+    run(main())
+
+
+def test_what_others_write_by_the_object_keeps_its_place(tls_way):
+    async def main():
+        async with tls_and_socket() as (transport, protocol, far):
+            written = transport.get_extra_info("ssl_object").write
+            transport.write(b"a")
+            written(b"b")
+            assert transport.get_write_buffer_size() > 0
+            transport.write(b"c" * 20_000)
+            transport.writelines([b"d", bytearray(b"e"), memoryview(b"f")])
+            written(b"g")
+            transport.write(bytearray(b"h"))
+            expected, got = b"ab" + b"c" * 20_000 + b"defgh", b""
+            while len(got) < len(expected):
+                got += await far.do(far.tls.read, 100_000)
+            assert got == expected and transport.get_write_buffer_size() == 0
+
+    run(main())
+
+
+def test_others_read_by_the_object_what_is_not_handed_on(tls_way):
+    async def main():
+        async with tls_and_socket() as (transport, protocol, far):
+            read, pending = (getattr(transport.get_extra_info("ssl_object"), name) for name in ("read", "pending"))
+            transport.pause_reading()
+            await far.do(far.tls.write, b"first")
+            got = b""
+            while not got:
+                # Tickets come before.
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    got = read(2)
+                await asyncio.sleep(0)
+            assert got == b"fi" and pending() == 3
+            await far.do(far.tls.write, b" and second")
+            transport.resume_reading()
+            await protocol.until(lambda p: p.data == b"rst and second")
+            with pytest.raises(ssl.SSLWantReadError):
+                read(1)
+
+    run(main())
+
+
+def test_records_in_pieces_into_a_small_buffer(tls_way):
+    async def main():
+        sent = bytes(range(256)) * 300
+        async with tls_and_socket(Buffered) as (transport, protocol, far):
+            far.tls.write(sent)
+            records = far.go.read()
+            loop = asyncio.get_running_loop()
+            for start in range(0, len(records), 7000):
+                await loop.sock_sendall(far.sock, records[start : start + 7000])
+                await asyncio.sleep(0)
+            await protocol.until(lambda p: len(p.data) == len(sent))
+            assert protocol.data == sent
+
+    run(main())
+
+
+def test_the_object_outlives_the_connection(tls_way):
+    async def main():
+        async with served(Echo) as (port, made):
+            transport, protocol = await connect(port)
+            transport.write(b"x")
+            await protocol.until(lambda p: p.data == b"x")
+            kept = transport.get_extra_info("ssl_object")
+            transport.abort()
+            await settled(protocol, *made)
+        return kept
+
+    kept = run(main())
+    gc.collect()
+    assert kept.version() == "TLSv1.3" and kept.pending() == 0
+    with pytest.raises(ssl.SSLWantReadError):
+        kept.read()
+    assert kept.write(b"y") == 1
+    del kept
+    gc.collect()
+
+
+def test_tickets_are_taken_in(tls_way):
+    async def main():
+        context = certificates.server()
+        context.num_tickets = 7
+        async with served(Echo, context=context) as (port, made):
+            transport, protocol = await connect(port)
+            transport.write(b"x" * 100_000)
+            await protocol.until(lambda p: len(p.data) == 100_000)
+            assert transport.get_extra_info("ssl_object").session.has_ticket
+            transport.close()
+            await settled(protocol, *made)
+
+    run(main())
+
+
+def test_the_switch_is_read_when_a_handshake_ends(monkeypatch):
+    async def main():
+        async with tls_and_socket() as (transport, protocol, far):
+            before = has_channel(transport)
+            monkeypatch.setattr(sslproto, "_channels", False)
+            assert has_channel(transport) is before is POSSIBLE
+            await far.do(far.tls.write, b"x")
+            await protocol.until(lambda p: p.data == b"x")
+
+    run(main())
