@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slots::Ref;
 
-use super::object::{is_again, is_ssl_error, object, open_channel};
+use super::object::{incoming_pending, is_again, is_known, is_ssl_error, object, open_channel};
 use super::{SslProtocol, SslTransport, cancel, logger, read, shutdown, ssl_module, write};
 
 pub(super) fn start(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
@@ -28,6 +28,10 @@ pub(super) fn start(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     let check = this.any().getattr(intern!(py, "_check_handshake_timeout"))?;
     let timeout = this.handshake_timeout.get_or_none(py);
     this.handshake_timer.set(event_loop.call_method1(intern!(py, "call_later"), (timeout, check))?);
+    // A server that has heard nothing has nothing to say; an SSLObject says so by an exception.
+    if this.server_side.get() && is_known(this) && incoming_pending(this)? == 0 {
+        return Ok(());
+    }
     go_on(this)
 }
 

@@ -12,7 +12,7 @@
 //! Invariant: the backlog is not borrowed during a Python call.
 
 use engine::tls::Phase;
-use pyo3::exceptions::{PyException, PyIndexError};
+use pyo3::exceptions::{PyException, PyIndexError, PyMemoryError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
@@ -126,21 +126,21 @@ fn write_straight<'py>(this: &Ref<'py, SslProtocol>, pieces: &[Bound<'py, PyAny>
     }
     // Taken and not borrowed: OpenSSL may call what calls Python.
     let mut sealed = std::mem::take(&mut *native.sealed.borrow_mut());
-    let mut done = 0;
-    for piece in pieces {
-        match channel.write(piece, &mut sealed, MOST_SEALED) {
-            Ended::Whole => done += 1,
-            Ended::Again => {
-                push(this, piece)?;
-                done += 1;
-                break;
-            }
-            Ended::Full | Ended::Ask => break,
+    let (mut done, mut ended) = (0, Ended::Whole);
+    while ended == Ended::Whole && done < pieces.len() {
+        ended = channel.write(&pieces[done], &mut sealed, MOST_SEALED);
+        if ended == Ended::Again {
+            push(this, &pieces[done])?;
         }
+        done += usize::from(ended != Ended::Ask);
     }
-    let sent = match sealed.is_empty() {
-        true => Ok(()),
-        false => SocketTransport::write_slice(transport, &sealed),
+    let sent = if sealed.is_empty() {
+        Ok(())
+    } else if ended == Ended::Ask {
+        // An error of a later piece keeps the earlier ones from being sent.
+        channel.keep_outgoing(py, &sealed).then_some(()).ok_or_else(|| PyMemoryError::new_err(()))
+    } else {
+        SocketTransport::write_slice(transport, &sealed)
     };
     if sealed.capacity() <= MOST_KEPT {
         sealed.clear();

@@ -192,6 +192,11 @@ impl Channel {
         self.held().map_or(0, |(held, _)| unsafe { (held.library.SSL_pending)(held.ssl.as_ptr()) }.max(0) as usize)
     }
 
+    /// Puts bytes into the outgoing MemoryBIO.
+    pub fn keep_outgoing(&self, _py: Python<'_>, bytes: &[u8]) -> bool {
+        self.held().is_some_and(|(_, port)| port.keep_outgoing(bytes))
+    }
+
     /// Puts bytes into the incoming MemoryBIO.
     pub fn keep(&self, _py: Python<'_>, bytes: Octets<'_>) -> bool {
         // SAFETY: `Octets` may be read.

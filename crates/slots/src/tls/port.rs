@@ -83,6 +83,13 @@ impl Port {
         unsafe { (self.library.BIO_ctrl_pending)(self.outgoing) }
     }
 
+    /// Puts bytes into the outgoing MemoryBIO; answers whether it took them.
+    pub(super) fn keep_outgoing(&self, bytes: &[u8]) -> bool {
+        let size = clipped(bytes.len());
+        // SAFETY: alive, as the port holds a reference.
+        size == 0 || unsafe { (self.library.BIO_write)(self.outgoing, bytes.as_ptr().cast(), size) } == size
+    }
+
     /// Puts bytes into the incoming MemoryBIO; answers whether it took them.
     ///
     /// # Safety
