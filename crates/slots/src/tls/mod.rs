@@ -231,19 +231,6 @@ impl Channel {
         }
     }
 
-    /// Decrypts what the incoming MemoryBIO has into a writable buffer; of what is no plain memory the answer is Ask.
-    pub fn read_into_buffer(&self, buffer: &Bound<'_, PyAny>) -> (usize, Ended) {
-        let Ok(memory) = PyBuffer::<u8>::get(buffer) else { return (0, Ended::Ask) };
-        if memory.readonly() || !memory.is_c_contiguous() || memory.len_bytes() == 0 {
-            return (0, Ended::Ask);
-        }
-        // SAFETY: so many bytes, which stay where they are and writable while `memory` exports them; who else writes them
-        // does so under the GIL. `read` writes bytes only.
-        let into = unsafe { std::slice::from_raw_parts_mut(memory.buf_ptr().cast(), memory.len_bytes()) };
-        let (written, ended) = self.read(buffer.py(), (&[] as &[u8]).into(), into);
-        (written.len(), ended)
-    }
-
     fn read<'a>(&self, _py: Python<'_>, source: Octets<'_>, into: &'a mut [MaybeUninit<u8>]) -> (&'a mut [u8], Ended) {
         let Some((held, port)) = self.held() else { return (&mut [], Ended::Ask) };
         let mut filled = 0;
