@@ -65,6 +65,11 @@ else:
     assert run(["-m", "rasyncio"], [program, "3"]) == "rasyncio\n"
 
 
+def test_python_m_asyncio():
+    environment = {**os.environ, "RASYNCIO_INSTALL": "1"}
+    assert run([], ["-m", "asyncio", "--version"], env=environment).startswith("rasyncio ")
+
+
 def test_taking_the_variable_away(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(f"""import os, subprocess, sys

@@ -63,7 +63,7 @@ assert "asyncio.{name}" not in sys.modules""")
     )
 
 
-@pytest.mark.parametrize("name", ["no_such_module", "_install", "_stdlib", "__main__"])
+@pytest.mark.parametrize("name", ["no_such_module", "_install", "_stdlib"])
 def test_other_names_do_not_exist(name):
     assert (
         child(f"""import rasyncio

@@ -14,7 +14,7 @@ asyncio.
 import os
 import sys
 
-from . import _install
+from rasyncio import _install, _ps
 
 USAGE = """\
 usage: python -m rasyncio [-c CODE | -m MODULE | FILE | -] [ARG]...
@@ -140,17 +140,17 @@ def run(arguments):
     if first in ("-h", "--help"):
         return sys.stdout.write(USAGE)
     if first in ("-V", "--version"):
-        from . import __version__
+        from rasyncio import __version__
 
         return print(f"rasyncio {__version__} on Python {sys.version.split()[0]}")
     if first in ("ps", "pstree"):
         if len(rest) != 1 or not rest[0].isdecimal():
             complain(f"{first} takes the number of a process")
-        return __import__("rasyncio._ps")._ps.show(first, int(rest[0]))
+        return _ps.show(first, int(rest[0]))
     if first not in ("", "-"):
         return complain(f"Unknown option: {first}") if first.startswith("-") else run_file(first, rest)
     if sys.stdin is not None and sys.stdin.isatty():
-        from ._console import interact
+        from rasyncio._console import interact
 
         sys.argv[:] = [first, *rest]
         return interact(new_main())

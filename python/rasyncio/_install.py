@@ -53,6 +53,8 @@ class Replacement:
             return ModuleSpec(name, self, is_package=name == "asyncio")
         if package != "asyncio":
             return None
+        if room == "__main__":  # for `python -m asyncio`
+            return PathFinder.find_spec(name, sys.modules[PACKAGE].__path__)
         if not room.startswith("_") and PathFinder.find_spec(ours(name), sys.modules[PACKAGE].__path__):
             return ModuleSpec(name, self)
         text = f"rasyncio has no {name} yet" if room in NOT_BUILT else f"No module named {name!r}"

@@ -7,7 +7,7 @@ the wait it is in: in a loop that is idle, in a task that is busy or that blocks
 
 Who asks listens on an abstract Unix socket that bears the number of the process asked.  The handler connects to it, looks
 whether the one who listens is the same user or root, writes what it knows to a file in memory, and passes that on: it never
-waits for the other one.  Nobody listens: nothing happens.  What is passed is a Python literal.
+waits for the other one.  Nobody listens: nothing happens.  What is passed is JSON.
 
 Reading the other's memory, as Python 3.14 does, would need no cooperation, but the layout of five versions' frames and
 of our own tasks, and it is forbidden by default where Yama is on.
@@ -69,10 +69,10 @@ def serve(frame):
         memory = os.memfd_create("rasyncio-ps")
         try:
             try:
-                text = repr(describe_tasks(frame))
+                text = as_json(describe_tasks(frame))
             except Exception as error:
-                text = repr(repr(error))
-            data = memoryview(text.encode("utf-8", "surrogateescape"))
+                text = as_json(repr(error))
+            data = memoryview(text.encode())
             while data:
                 data = data[os.write(memory, data) :]
             right = memory.to_bytes(4, sys.byteorder)
@@ -85,20 +85,28 @@ def serve(frame):
         asking.close()
 
 
+def as_json(value):
+    """Strings, numbers and lists of these; the module `json` may be half imported when the signal comes."""
+    if isinstance(value, str):
+        import _json
+
+        return _json.encode_basestring_ascii(value)
+    return str(value) if isinstance(value, int) else f"[{','.join(map(as_json, value))}]"
+
+
 def task_classes():
     modules = [sys.modules.get(name) for name in ("rasyncio.tasks", "asyncio.tasks")]
     return tuple({vars(module)["Task"] for module in modules if module is not None and "Task" in vars(module)})
 
 
 def describe_tasks(frame):
-    """Of each task that is not done its thread, id, name, stack, and the ids and stacks of the tasks that wait for it."""
+    """Of each task that is not done its thread, id, name, stack, and the ids of the tasks that wait for it."""
     classes = task_classes()
     tasks = [item for item in gc.get_objects() if issubclass(type(item), classes) and not item.done()]
     frames = {**sys._current_frames(), get_ident(): frame}
     threads = {ident: thread.native_id for ident, thread in getattr(sys.modules.get("threading"), "_active", {}).items()}
-    stacks, waiters = {}, {}
+    waiters = {}
     for task in tasks:
-        stacks[id(task)] = stack_of(task.get_coro(), frames.values())
         waiters.setdefault(id(task), set()).update(map(id, getattr(task, "_asyncio_awaited_by", None) or ()))
         # On Pythons that keep no edges, a task knows the future that it waits for, and a gathering one its children.
         future = getattr(task, "_fut_waiter", None)
@@ -109,8 +117,8 @@ def describe_tasks(frame):
     for task in tasks:
         ident = getattr(task.get_loop(), "_thread_id", None)
         thread = threads.get(ident) or (os.getpid() if ident == get_ident() else 0)
-        waiting = [(waiter, stacks[waiter]) for waiter in sorted(waiters[id(task)]) if waiter in stacks]
-        described.append((thread, id(task), str(task.get_name()), stacks[id(task)], waiting))
+        stack = stack_of(task.get_coro(), frames.values())
+        described.append((thread, id(task), str(task.get_name()), stack, sorted(waiters[id(task)])))
     return described
 
 
@@ -161,7 +169,7 @@ def check(process):
 
 def ask(process, wait=WAIT):
     """What `describe_tasks` says in another process."""
-    import ast
+    import json
     import socket
     import time
 
@@ -192,7 +200,7 @@ def ask(process, wait=WAIT):
         raise RuntimeError(f"process {process} did not say what its tasks are")
     with open(rights[0], "rb") as file:
         file.seek(0)
-        described = ast.literal_eval(file.read().decode("utf-8", "surrogateescape"))
+        described = json.load(file)
     if isinstance(described, str):
         raise RuntimeError(f"process {process} failed to describe its tasks: {described}")
     return described
@@ -220,8 +228,9 @@ def get_all_awaited_by(process):
     def stack(frames, task):
         return Stack([Frame(file, line, name) for name, file, line in frames], task)
 
-    threads = {}
-    for thread, number, name, frames, waiting in ask(process):
-        waiters = [stack(theirs, waiter) for waiter, theirs in waiting]
+    threads, described = {}, ask(process)
+    stacks = {number: frames for _, number, _, frames, _ in described}
+    for thread, number, name, frames, waiting in described:
+        waiters = [stack(stacks[waiter], waiter) for waiter in waiting if waiter in stacks]
         threads.setdefault(thread, []).append(Task(number, name, [stack(frames, number)], waiters))
     return [Thread(thread, tasks) for thread, tasks in sorted(threads.items())]
