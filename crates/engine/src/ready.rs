@@ -92,13 +92,6 @@ impl<T> Ready<T> {
         entry
     }
 
-    /// Take the entry that would run last.
-    pub fn pop_back(&mut self) -> Option<T> {
-        self.len = self.len.checked_sub(1)?;
-        let slot = self.slot(self.len);
-        self.slots[slot].take()
-    }
-
     /// The entry that runs after `index` others.
     pub fn get(&self, index: usize) -> Option<&T> {
         if index >= self.len {
@@ -247,7 +240,6 @@ mod tests {
         PushBack(u16),
         PushFront(u16),
         PopFront,
-        PopBack,
         Remove(usize),
         Insert(usize, u16),
         Take,
@@ -259,7 +251,6 @@ mod tests {
             8 => any::<u16>().prop_map(Move::PushBack),
             4 => any::<u16>().prop_map(Move::PushFront),
             8 => Just(Move::PopFront),
-            1 => Just(Move::PopBack),
             1 => (0usize..40).prop_map(Move::Remove),
             1 => ((0usize..40), any::<u16>()).prop_map(|(at, entry)| Move::Insert(at, entry)),
             1 => Just(Move::Take),
@@ -287,7 +278,6 @@ mod tests {
                         let expected = (!model.is_empty()).then(|| model.remove(0));
                         prop_assert_eq!(ready.pop_front(), expected);
                     }
-                    Move::PopBack => prop_assert_eq!(ready.pop_back(), model.pop()),
                     Move::Remove(at) => {
                         let expected = (at < model.len()).then(|| model.remove(at));
                         prop_assert_eq!(ready.remove(at), expected);

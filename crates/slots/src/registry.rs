@@ -76,11 +76,6 @@ impl Registration {
             list.count -= 1;
         }
     }
-
-    /// Whether the object is in a registry.
-    pub fn is_entered(&self) -> bool {
-        self.list.borrow().is_some()
-    }
 }
 
 impl Drop for Registration {

@@ -24,8 +24,8 @@ use engine::timers::Timers;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyType};
-use slots::{Class, Link, Own, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
+use pyo3::types::{PyDict, PyList, PyString};
+use slots::{Class, Own, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
 
 use super::entry::{Entry, Kind, NativeCallback};
 use super::handle::{Handle, TimerHandle};
@@ -531,11 +531,3 @@ impl Class for LoopCore {
 pub fn class_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map(|n| n.to_string()).unwrap_or_default()
 }
-
-/// Whether a class is one of the loop classes; used by faces when they finish their classes.
-pub fn is_loop_class(kind: &Bound<'_, PyType>) -> PyResult<bool> {
-    kind.is_subclass(slots::type_of::<LoopCore>(kind.py())?.as_any())
-}
-
-/// A link to a loop of ours, for rooms.
-pub type LoopLink = Link<LoopCore>;

@@ -240,11 +240,6 @@ impl Future {
         self.exception.get(py)
     }
 
-    /// The result, if it finished with one.
-    pub fn result_of<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.result.get(py)
-    }
-
     /// The message of the cancellation.
     pub fn cancel_message<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.cancel_message.get(py).filter(|m| !m.is_none())

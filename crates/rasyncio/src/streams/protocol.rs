@@ -236,11 +236,6 @@ impl StreamReaderProtocol {
         StreamReaderProtocol::reader(this).and_then(|reader| Ref::<StreamReader>::cast(&reader).cloned())
     }
 
-    /// Whether the end of what comes in ends the connection: under TLS it does.
-    pub fn is_over_ssl(&self) -> bool {
-        self.over_ssl.get()
-    }
-
     fn event_loop<'py>(this: &Ref<'py, StreamReaderProtocol>) -> Bound<'py, PyAny> {
         this.event_loop.get_or_none(this.py())
     }

@@ -24,7 +24,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
-use slots::{Link, Own, Ref, Registration, Slot, class};
+use slots::{Own, Ref, Registration, Slot, class};
 
 use crate::events::LoopCore;
 use crate::futures::Future;
@@ -199,9 +199,6 @@ pub fn cancel_any<'py>(future: &Bound<'py, PyAny>, message: Option<&Bound<'py, P
     keywords.set_item(intern!(py, "msg"), message)?;
     future.getattr(intern!(py, "cancel"))?.call((), Some(&keywords))?.is_truthy()
 }
-
-/// The task as one to be linked to.
-pub type TaskLink = Link<Task>;
 
 /// A native waiter's object as a task.
 pub(crate) fn as_task<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Ref<'py, Task>> {

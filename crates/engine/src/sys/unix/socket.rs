@@ -7,17 +7,15 @@
 //! Every call retries `EINTR` (PEP 475; it comes before anything was transferred, so nothing is lost). Sending passes
 //! `MSG_NOSIGNAL`, for programs that embed Python and so do not ignore `SIGPIPE`. Bytes received go straight into the
 //! caller's memory, initialised or not.
-//!
-//! Whoever closes a descriptor owns it: [`adopt`] makes an owner of a number once, [`close`] consumes it.
 
-use rustix::fd::{FromRawFd, OwnedFd};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fd::OwnedFd;
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, sockopt};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsRawFd;
 use std::slice;
 
 use super::{borrow, written};
@@ -137,50 +135,13 @@ pub fn shutdown_write(fd: Descriptor) -> io::Result<()> {
     Ok(rustix::net::shutdown(borrow(fd)?, Shutdown::Write)?)
 }
 
-/// The error that an operation in the background left (`SO_ERROR`), which is cleared; how a connect ends.
-pub fn take_error(fd: Descriptor) -> io::Result<Option<io::Error>> {
-    Ok(sockopt::socket_error(borrow(fd)?)?.err().map(io::Error::from))
-}
-
 /// Send small packets at once (`TCP_NODELAY`). An error where the socket is not TCP.
 pub fn set_nodelay(fd: Descriptor) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(borrow(fd)?, true)?)
 }
 
-/// Make the descriptor non-blocking or blocking.
-pub fn set_nonblocking(fd: Descriptor, nonblocking: bool) -> io::Result<()> {
-    Ok(rustix::io::ioctl_fionbio(borrow(fd)?, nonblocking)?)
-}
-
-/// Make an owner of a descriptor that somebody gave away, such as `socket.detach()`.
-///
-/// Nobody else may close it from now on. The kernel cannot check that; it does check that the number is open.
-pub fn adopt(fd: Descriptor) -> io::Result<OwnedFd> {
-    rustix::io::fcntl_getfd(borrow(fd)?)?;
-    // SAFETY: the number is open, as the kernel just said, and not negative. That it has no other owner is promised
-    // by the caller; breaking the promise closes somebody's descriptor too early, and touches no memory.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Close a descriptor and say what the kernel had to say about it.
-///
-/// It is closed whatever the answer, `EINTR` included, as on every Linux.
-pub fn close(fd: OwnedFd) -> io::Result<()> {
-    let number = fd.into_raw_fd();
-    // SAFETY: `into_raw_fd` made this function the only owner, and it does not use the number afterwards.
-    match unsafe { rustix::io::try_close(number) } {
-        Ok(()) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok()
-}
-
-/// The number of an owned descriptor.
-pub fn number(fd: &OwnedFd) -> Descriptor {
-    fd.as_raw_fd()
 }
 
 #[cfg(test)]
@@ -260,7 +221,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, address) = accept(server).unwrap();
         assert_eq!(address, client.local_addr().ok());
-        let fd = number(&accepted);
+        let fd = accepted.as_raw_fd();
         assert_eq!(peer_address(fd).unwrap(), client.local_addr().ok());
         assert_eq!(local_address(fd).unwrap(), client.peer_addr().ok());
         assert_eq!(receive(fd, &mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -268,7 +229,6 @@ mod tests {
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
         set_nodelay(fd).unwrap();
         assert!(client.set_nonblocking(true).is_ok());
-        assert!(take_error(fd).unwrap().is_none());
     }
 
     #[test]
@@ -277,43 +237,5 @@ mod tests {
         assert_eq!(local_address(near.as_raw_fd()).unwrap(), None);
         assert_eq!(peer_address(near.as_raw_fd()).unwrap(), None);
         assert!(set_nodelay(near.as_raw_fd()).is_err());
-        set_nonblocking(near.as_raw_fd(), true).unwrap();
-    }
-
-    #[test]
-    fn a_failed_connect_leaves_its_error_once() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let socket = rustix::net::socket_with(
-            rustix::net::AddressFamily::INET,
-            rustix::net::SocketType::STREAM,
-            SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
-        let begun = rustix::net::connect(&socket, &address);
-        if begun == Err(Errno::INPROGRESS) {
-            use crate::sys::{Events, Interest, Poller, Registrar, Trigger};
-            let poller = Poller::new().unwrap();
-            poller.add(number(&socket), 1, Interest::Write, Trigger::Level).unwrap();
-            poller.wait(None, &mut Events::new()).unwrap();
-            let error = take_error(number(&socket)).unwrap().expect("refused");
-            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        } else {
-            assert_eq!(begun, Err(Errno::CONNREFUSED));
-        }
-        assert!(take_error(number(&socket)).unwrap().is_none());
-    }
-
-    #[test]
-    fn an_adopted_descriptor_is_closed_once() {
-        let (near, mut far) = pair();
-        far.set_nonblocking(false).unwrap();
-        let owned = adopt(near.into_raw_fd()).unwrap();
-        close(owned).unwrap();
-        assert_eq!(far.read(&mut [0]).unwrap(), 0);
-        assert_eq!(adopt(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
-        assert_eq!(adopt(1 << 30).unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
 }
