@@ -1,8 +1,10 @@
 """Large reads of exactly so many bytes, which the kernel writes into what the read answers: in any pieces, and disturbed."""
 
 import contextlib
+import errno
 import os
 import socket
+import sys
 
 import pytest
 import rasyncio as asyncio
@@ -125,4 +127,52 @@ def test_a_buffer_put_in_place_within_a_large_read_is_the_buffer():
             far.send(b"z" * (SIZE - 5))
             assert await task == b"other" + b"z" * (SIZE - 5)
 
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no class written in Python lends memory")
+def test_memory_lent_by_code_that_closes_the_socket_gets_nothing_of_another():
+    class Lender:
+        """Closes the connection's socket when it is asked for its memory, and has another get the number."""
+
+        def __init__(self, sock):
+            self.sock, self.number, self.others = sock, sock.fileno(), None
+
+        def __len__(self):
+            return 100
+
+        def __buffer__(self, flags):
+            if self.others is None:
+                self.sock.close()
+                self.others = socket.socketpair()
+                assert self.others[0].fileno() == self.number, "the lowest that is free"
+                self.others[1].send(b"for somebody else")
+            return memoryview(bytearray(100))
+
+    class Protocol(asyncio.BufferedProtocol):
+        def __init__(self):
+            self.events, self.lost = [], asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, hint):
+            return lender
+
+        def buffer_updated(self, count):
+            self.events.append(count)
+
+        def connection_lost(self, error):
+            self.lost.set_result(error)
+
+    async def main():
+        nonlocal lender
+        near, far = socket.socketpair()
+        lender = Lender(near)
+        _, protocol = await asyncio.get_running_loop().create_connection(Protocol, sock=near)
+        far.send(b"x")
+        error = await protocol.lost
+        assert error.errno == errno.EBADF and not protocol.events
+        assert lender.others[0].recv(100) == b"for somebody else"
+        for sock in (far, *lender.others):
+            sock.close()
+
+    lender = None
     run(main())

@@ -226,11 +226,12 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Ok(buffer) => buffer,
         Err(error) => return protocol_failed(this, error, "Fatal error: protocol.get_buffer() call failed."),
     };
-    let direct = if this.direct.get() {
-        let fd = SocketTransport::descriptor(this);
-        slots::written_into(&buffer, |memory| socket::receive_shared(fd, memory))
-    } else {
-        None
+    let direct = match this.direct.get() {
+        // Asked for now: whoever lends the memory may run code, and close the socket.
+        true => {
+            slots::written_into(&buffer, |memory| socket::receive_shared(SocketTransport::descriptor(this), memory))
+        }
+        false => None,
     };
     let received = match direct {
         Some(Ok(count)) => Ok(count),
