@@ -31,7 +31,7 @@ DEFAULT = """test_futures test_futures2 test_tasks test_locks test_queues test_r
     test_waitfor test_threads test_staggered test_eager_task_factory test_context test_pep492 test_protocols test_transports
     test_base_events test_events test_unix_events test_selector_events test_proactor_events test_sock_lowlevel test_streams
     test_server test_server_context test_buffered_proto test_sendfile test_ssl test_sslproto test_subprocess
-    test_free_threading test_coroutines test_asyncgen test_contextlib_async test_async_case""".split()
+    test_graph test_tools test_free_threading test_coroutines test_asyncgen test_contextlib_async test_async_case""".split()
 # Files outside test_asyncio that exercise asyncio; --all runs those of them that DEFAULT names.
 ELSEWHERE = ("test", "test.test_unittest", "unittest.test")
 WINDOWS_ONLY = ("test_windows_events", "test_windows_utils")

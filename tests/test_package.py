@@ -29,26 +29,8 @@ ORDERS = {
 for name in [name for name in sys.modules if name.partition(".")[0] == "asyncio"]: del sys.modules[name]
 import asyncio""",
 }
-# What asyncio has and rasyncio has not: rooms of later issues.
-NOT_BUILT = {
-    "subprocesses": {"create_subprocess_exec", "create_subprocess_shell"},
-    "Unix sockets": {"open_unix_connection", "start_unix_server"},
-    "child watchers": {
-        "AbstractChildWatcher",
-        "SafeChildWatcher",
-        "FastChildWatcher",
-        "PidfdChildWatcher",
-        "MultiLoopChildWatcher",
-        "ThreadedChildWatcher",
-    },
-    "call graphs": {
-        "capture_call_graph",
-        "format_call_graph",
-        "print_call_graph",
-        "FrameCallGraphEntry",
-        "FutureCallGraph",
-    },
-}
+CALL_GRAPHS = """capture_call_graph format_call_graph print_call_graph FrameCallGraphEntry FutureCallGraph
+    future_add_to_awaited_by future_discard_from_awaited_by""".split()
 HEAVY = """asyncio ssl socket selectors subprocess logging concurrent.futures inspect typing enum re functools collections
     signal threading traceback multiprocessing importlib.metadata weakref contextlib dataclasses""".split()
 
@@ -237,11 +219,11 @@ def test_public_names_are_those_of_asyncio():
     names = eval(child("import rasyncio; print(rasyncio.__all__)"))
     theirs = eval(child("import asyncio; print(asyncio.__all__)"))
     assert len(names) == len(set(names)), "a name is there twice"
-    missing = set(theirs) - set(names) - set().union(*NOT_BUILT.values())
+    missing = set(theirs) - set(names)
     assert not missing, sorted(missing)
     newer = set(names) - set(theirs)
     known = {"QueueShutDown", "TaskGroup", "EventLoop", "eager_task_factory", "create_eager_task_factory"}
-    known |= {"future_add_to_awaited_by", "future_discard_from_awaited_by"} | NOT_BUILT["call graphs"]
+    known |= set(CALL_GRAPHS)
     assert newer <= known, sorted(newer - known)
 
 

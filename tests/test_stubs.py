@@ -14,7 +14,8 @@ import rasyncio
 
 PACKAGE = Path(rasyncio.__file__).parent
 STUBS = sorted(PACKAGE.glob("*.pyi"))
-FACES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("_"))
+# Those of Windows cannot be imported elsewhere.
+FACES = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith(("_", "windows_")))
 # What the standard library's class lacks, or has as an attribute of the instance.
 ELSEWHERE = {
     "AbstractEventLoop.create_unix_server",

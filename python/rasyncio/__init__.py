@@ -22,22 +22,19 @@ from ._rasyncio import __version__ as __version__
 _PUBLIC = """base_events coroutines events exceptions futures graph locks protocols runners queues streams subprocess tasks
     taskgroups threads timeouts transports unix_events""".split()
 # These have no public names of their own. A module is quicker to ask without a `__getattr__`, so they are not lazy. As with
-# asyncio, proactor_events is imported by whoever names it.
+# asyncio, proactor_events, tools and the modules of Windows are imported by whoever names them.
 _QUIET = """base_futures base_subprocess base_tasks constants format_helpers log mixins selector_events
-    sslproto staggered tools trsock windows_events windows_utils""".split()
+    sslproto staggered trsock""".split()
+# These are real dataclasses, and the import of `dataclasses` takes longer than all of this.
+_LATER = ("FrameCallGraphEntry", "FutureCallGraph")
 
 __all__ = ()
 for _name in _PUBLIC + _QUIET:
-    try:
-        __import__(f"{__name__}.{_name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{_name}":
-            raise
-        continue  # a room that is not built yet
+    __import__(f"{__name__}.{_name}")
     if _name in _PUBLIC:
         _face = vars(_sys.modules[f"{__name__}.{_name}"])
         __all__ += tuple(_face["__all__"])
-        globals().update((_public, getattr(_sys.modules[f"{__name__}.{_name}"], _public)) for _public in _face["__all__"])
+        globals().update((_public, _face[_public]) for _public in _face["__all__"] if _public not in _LATER)
 del _face, _name
 _listen()
 
@@ -46,5 +43,9 @@ _deprecated = {
     "DefaultEventLoopPolicy": "rasyncio.unix_events:_DefaultEventLoopPolicy",
 }
 __getattr__ = _lazily(
-    __name__, _deprecated if _sys.version_info >= (3, 14) else (), EventLoopPolicy="rasyncio._hosted:EventLoopPolicy"
+    __name__,
+    _deprecated if _sys.version_info >= (3, 14) else (),
+    EventLoopPolicy="rasyncio._hosted:EventLoopPolicy",
+    sys="sys",
+    **{_public: f"rasyncio.graph:{_public}" for _public in _LATER},
 )

@@ -21,7 +21,6 @@ from ._takeover import ABSENT, Installation, take_over
 
 PACKAGE = __package__
 CARRIED = "RASYNCIO_INSTALL"
-NOT_BUILT = "graph sslproto tools windows_events windows_utils".split()
 ACCELERATED = {
     "futures": ["Future", "future_add_to_awaited_by", "future_discard_from_awaited_by"],
     "events": ["_get_running_loop", "_set_running_loop", "get_running_loop", "get_event_loop"],
@@ -57,8 +56,7 @@ class Replacement:
             return PathFinder.find_spec(name, sys.modules[PACKAGE].__path__)
         if not room.startswith("_") and PathFinder.find_spec(ours(name), sys.modules[PACKAGE].__path__):
             return ModuleSpec(name, self)
-        text = f"rasyncio has no {name} yet" if room in NOT_BUILT else f"No module named {name!r}"
-        raise ModuleNotFoundError(text, name=name)
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     def create_module(self, spec):
         return None

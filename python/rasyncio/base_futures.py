@@ -10,4 +10,9 @@ _PENDING = "PENDING"
 _CANCELLED = "CANCELLED"
 _FINISHED = "FINISHED"
 
-__getattr__ = lazily(__name__, format_helpers="rasyncio.format_helpers", reprlib="reprlib")
+__getattr__ = lazily(
+    __name__,
+    format_helpers="rasyncio.format_helpers",
+    get_ident="_thread:get_ident",
+    reprlib="reprlib",
+)

@@ -21,7 +21,6 @@ import sys as _sys
 from . import _rasyncio, _stdlib
 from ._lazy import lazily
 from ._rasyncio import (
-    AbstractEventLoopPolicy,
     Handle,
     TimerHandle,
     _get_event_loop_policy,
@@ -47,6 +46,14 @@ _py_get_running_loop = _c_get_running_loop = get_running_loop
 _py_get_event_loop = _c_get_event_loop = get_event_loop
 
 
+if _sys.version_info >= (3, 14):
+    from ._rasyncio import _AbstractEventLoopPolicy, _ThreadSafeHandle
+else:
+    from ._rasyncio import AbstractEventLoopPolicy, get_child_watcher, set_child_watcher
+
+    __all__ = ("AbstractEventLoopPolicy", *__all__[:9], "get_child_watcher", "set_child_watcher", *__all__[9:])
+
+
 class BaseDefaultEventLoopPolicy(_rasyncio._DefaultPolicy):
     """One event loop for each thread; classes that derive from it name the loop's class as `_loop_factory`."""
 
@@ -54,21 +61,16 @@ class BaseDefaultEventLoopPolicy(_rasyncio._DefaultPolicy):
 
 
 if _sys.version_info >= (3, 14):
-    from ._rasyncio import _ThreadSafeHandle
-
-    _AbstractEventLoopPolicy = AbstractEventLoopPolicy
+    BaseDefaultEventLoopPolicy.__name__ = BaseDefaultEventLoopPolicy.__qualname__ = "_BaseDefaultEventLoopPolicy"
     _BaseDefaultEventLoopPolicy = BaseDefaultEventLoopPolicy
-    del AbstractEventLoopPolicy, BaseDefaultEventLoopPolicy
-else:
-    from ._rasyncio import get_child_watcher, set_child_watcher
-
-    __all__ = ("AbstractEventLoopPolicy", *__all__[:9], "get_child_watcher", "set_child_watcher", *__all__[9:])
+    del BaseDefaultEventLoopPolicy
 
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=on_fork)
 
 __getattr__ = lazily(
     __name__,
+    _lock=lambda: __import__("threading").Lock(),
     contextvars="contextvars",
     format_helpers="rasyncio.format_helpers",
     os="os",

@@ -1,8 +1,6 @@
 """Results that are not there yet; see asyncio's reference of futures and PEP 3156."""
 
-__all__ = ("Future", "wrap_future", "isfuture")
-
-import sys as _sys
+__all__ = ("Future", "wrap_future", "isfuture", "future_add_to_awaited_by", "future_discard_from_awaited_by")
 
 from ._lazy import lazily
 from ._rasyncio import (
@@ -21,9 +19,6 @@ from ._rasyncio import (
 )
 from .base_futures import _CANCELLED, _FINISHED, _PENDING
 
-if _sys.version_info >= (3, 14):
-    __all__ += ("future_add_to_awaited_by", "future_discard_from_awaited_by")
-
 # asyncio has a Future in Python and one in C; here both names mean the one there is.
 _PyFuture = _CFuture = Future
 _py_future_add_to_awaited_by = _c_future_add_to_awaited_by = future_add_to_awaited_by
@@ -31,6 +26,8 @@ _py_future_discard_from_awaited_by = _c_future_discard_from_awaited_by = future_
 
 __getattr__ = lazily(
     __name__,
+    GenericAlias="types:GenericAlias",
+    STACK_DEBUG=lambda: __import__("logging").DEBUG - 1,
     base_futures="rasyncio.base_futures",
     concurrent="concurrent.futures",
     contextvars="contextvars",

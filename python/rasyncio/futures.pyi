@@ -1,5 +1,4 @@
 import concurrent.futures
-import sys
 from asyncio.events import AbstractEventLoop as _StdlibLoop
 from asyncio.futures import Future as _StdlibFuture
 from collections.abc import Callable, Generator
@@ -10,10 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 from .base_futures import isfuture as isfuture
 from .events import AbstractEventLoop
 
-if sys.version_info >= (3, 14):
-    __all__ = ("Future", "wrap_future", "isfuture", "future_add_to_awaited_by", "future_discard_from_awaited_by")
-else:
-    __all__ = ("Future", "wrap_future", "isfuture")
+__all__ = ("Future", "wrap_future", "isfuture", "future_add_to_awaited_by", "future_discard_from_awaited_by")
 
 _T = TypeVar("_T")
 
@@ -108,7 +104,7 @@ def wrap_future(future: concurrent.futures.Future[_T] | _StdlibFuture[_T], *, lo
     """
 
 def future_add_to_awaited_by(fut: _StdlibFuture[Any], waiter: _StdlibFuture[Any], /) -> None:
-    """Note that waiter waits for fut, for the call graphs of Python 3.14.  For writers of things like gather().
+    """Note that waiter waits for fut, for call graphs.  For writers of things like gather().
 
     The note is ignored if either is not a future of this package.
     """

@@ -3,7 +3,7 @@
 __all__ = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
 
 from ._lazy import lazily
-from ._rasyncio import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore
+from ._rasyncio import Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore, _ContextManagerMixin
 from ._shell import shell
 
 __getattr__ = lazily(
@@ -12,6 +12,7 @@ __getattr__ = lazily(
     enum="enum",
     exceptions="rasyncio.exceptions",
     mixins="rasyncio.mixins",
+    tasks="rasyncio.tasks",
 )
 
 
@@ -48,6 +49,16 @@ async def wait_for(self, predicate):
     while not (result := predicate()):
         await self.wait()
     return result
+
+
+@shell(_ContextManagerMixin)
+async def __aenter__(self):
+    await self.acquire()
+
+
+@shell(_ContextManagerMixin)
+async def __aexit__(self, exc_type, exc, tb):
+    self.release()
 
 
 @shell(Lock)

@@ -3,5 +3,11 @@
 __all__ = ()
 
 from ._lazy import lazily
+from ._rasyncio import _LoopBoundMixin
 
-__getattr__ = lazily(__name__, events="rasyncio.events", threading="threading")
+__getattr__ = lazily(
+    __name__,
+    _global_lock=lambda: __import__("threading").Lock(),
+    events="rasyncio.events",
+    threading="threading",
+)

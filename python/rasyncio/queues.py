@@ -1,22 +1,18 @@
 """Items on their way from task to task; see asyncio's reference of queues."""
 
-__all__ = ("Queue", "PriorityQueue", "LifoQueue", "QueueFull", "QueueEmpty")
-
-import sys as _sys
+__all__ = ("Queue", "PriorityQueue", "LifoQueue", "QueueFull", "QueueEmpty", "QueueShutDown")
 
 from ._lazy import lazily
 from ._rasyncio import LifoQueue, PriorityQueue, Queue
 from ._shell import shell
 from .exceptions import QueueEmpty, QueueFull, QueueShutDown
 
-if _sys.version_info >= (3, 13):
-    __all__ += ("QueueShutDown",)
-
 # What a queue answers when there is nothing to be had at once.
 _MISSING = object()
 
 __getattr__ = lazily(
     __name__,
+    GenericAlias="types:GenericAlias",
     collections="collections",
     heapq="heapq",
     locks="rasyncio.locks",

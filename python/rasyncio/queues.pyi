@@ -1,4 +1,3 @@
-import sys
 from asyncio import queues as _stdlib
 from types import GenericAlias
 from typing import Any, TypeVar
@@ -9,10 +8,7 @@ from .exceptions import QueueEmpty as QueueEmpty
 from .exceptions import QueueFull as QueueFull
 from .exceptions import QueueShutDown as QueueShutDown
 
-if sys.version_info >= (3, 13):
-    __all__ = ("Queue", "PriorityQueue", "LifoQueue", "QueueFull", "QueueEmpty", "QueueShutDown")
-else:
-    __all__ = ("Queue", "PriorityQueue", "LifoQueue", "QueueFull", "QueueEmpty")
+__all__ = ("Queue", "PriorityQueue", "LifoQueue", "QueueFull", "QueueEmpty", "QueueShutDown")
 
 _T = TypeVar("_T")
 

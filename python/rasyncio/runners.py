@@ -14,7 +14,9 @@ __getattr__ = lazily(
     events="rasyncio.events",
     exceptions="rasyncio.exceptions",
     functools="functools",
+    inspect="inspect",
     signal="signal",
+    sys="sys",
     tasks="rasyncio.tasks",
     threading="threading",
 )

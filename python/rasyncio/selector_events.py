@@ -4,7 +4,7 @@ __all__ = ("BaseSelectorEventLoop",)
 
 from . import _rasyncio
 from ._lazy import lazily
-from ._shell import shell
+from ._shell import lend, shell
 from .base_events import BaseEventLoop
 from .transports import DatagramTransport, Transport, _FlowControlMixin
 
@@ -61,6 +61,10 @@ class _SelectorDatagramTransport(_SelectorTransport, DatagramTransport):
     """What makes a transport for a datagram socket, and is its `__class__`, for the same reason."""
 
     __new__ = _rasyncio._new_datagram_transport
+
+
+lend(_rasyncio._SelectorSocketTransport, _SelectorSocketTransport)
+lend(_rasyncio._SelectorDatagramTransport, _SelectorDatagramTransport)
 
 
 @shell(BaseSelectorEventLoop)

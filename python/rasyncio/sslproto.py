@@ -4,6 +4,7 @@ from . import _rasyncio
 from ._lazy import lazily
 from ._rasyncio import _add_flowcontrol_defaults as add_flowcontrol_defaults
 from ._rasyncio import _create_transport_context
+from ._shell import lend
 from .protocols import BufferedProtocol
 from .transports import Transport, _FlowControlMixin
 
@@ -42,3 +43,6 @@ class SSLProtocol(_rasyncio._SSLProtocol, BufferedProtocol):
 
 class _SSLProtocolTransport(_FlowControlMixin, Transport):
     """What `__class__` of a TLS transport is: the native class cannot derive from asyncio.Transport, this one does."""
+
+
+lend(_rasyncio._SSLProtocolTransport, _SSLProtocolTransport)

@@ -13,6 +13,7 @@ __getattr__ = lazily(
     futures="rasyncio.futures",
     locks="rasyncio.locks",
     tasks="rasyncio.tasks",
+    typing="typing",
 )
 
 

@@ -74,6 +74,8 @@ _py_swap_current_task = _c_swap_current_task = _swap_current_task
 
 __getattr__ = lazily(
     __name__,
+    GenericAlias="types:GenericAlias",
+    _is_coroutine="rasyncio.coroutines:_is_coroutine",
     base_tasks="rasyncio.base_tasks",
     concurrent="concurrent.futures",
     contextvars="contextvars",

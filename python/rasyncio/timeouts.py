@@ -8,6 +8,10 @@ from ._shell import shell
 
 __getattr__ = lazily(
     __name__,
+    Optional="typing:Optional",
+    TracebackType="types:TracebackType",
+    Type="typing:Type",
+    final="typing:final",
     enum="enum",
     events="rasyncio.events",
     exceptions="rasyncio.exceptions",

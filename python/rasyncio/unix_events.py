@@ -5,7 +5,7 @@ import sys as _sys
 from . import _rasyncio
 from ._lazy import lazily
 from ._rasyncio import _sighandler_noop, can_use_pidfd, waitstatus_to_exitcode
-from ._shell import shell
+from ._shell import lend, shell
 from .base_subprocess import BaseSubprocessTransport
 from .selector_events import BaseSelectorEventLoop
 from .transports import ReadTransport, WriteTransport, _FlowControlMixin
@@ -45,6 +45,12 @@ class _UnixWritePipeTransport(_FlowControlMixin, WriteTransport):
     """What makes a transport for a pipe to write to, and is its `__class__`: the native class cannot derive from asyncio's."""
 
     __new__ = _rasyncio._new_write_pipe
+
+
+lend(_rasyncio._PipeTransport, _UnixReadPipeTransport)
+lend(_rasyncio._UnixReadPipeTransport, _UnixReadPipeTransport)
+lend(_rasyncio._PipeTransport, _UnixWritePipeTransport)
+lend(_rasyncio._UnixWritePipeTransport, _UnixWritePipeTransport)
 
 
 class _UnixSubprocessTransport(_rasyncio._NativeSubprocessTransport, BaseSubprocessTransport):

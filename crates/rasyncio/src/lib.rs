@@ -18,6 +18,7 @@ pub mod events;
 pub mod exceptions;
 pub mod format_helpers;
 pub mod futures;
+pub mod graph;
 pub mod locks;
 pub mod mixins;
 pub mod proactor_events;
@@ -32,6 +33,7 @@ pub mod taskgroups;
 pub mod tasks;
 pub mod threads;
 pub mod timeouts;
+pub mod tools;
 pub mod trsock;
 pub mod unix_events;
 
@@ -113,6 +115,7 @@ mod _rasyncio {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         events::add(module)?;
         base_events::add(module)?;
+        mixins::add(module)?;
         locks::add(module)?;
         proactor_events::add(module)?;
         queues::add(module)?;
@@ -126,10 +129,12 @@ mod _rasyncio {
         sslproto::add(module)?;
         unix_events::add(module)?;
         futures::add(module)?;
+        graph::add(module)?;
         staggered::add(module)?;
         taskgroups::add(module)?;
         tasks::add(module)?;
         timeouts::add(module)?;
+        tools::add(module)?;
         coroutines::add(module)?;
         base_futures::add(module)?;
         base_tasks::add(module)?;

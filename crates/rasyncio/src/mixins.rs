@@ -2,7 +2,8 @@
 //!
 //! Called by `locks` and `queues`; calls `events` for the running loop.
 //!
-//! [`LoopBound`]: a primitive belongs to the loop on which it first has to wait, and refuses others.
+//! [`LoopBound`]: a primitive belongs to the loop on which it first has to wait, and refuses others. [`LoopBoundMixin`] is the
+//! class that all primitives derive from, and that people derive theirs from: `_loop` and `_get_loop()`.
 //!
 //! [`Waiters`]: futures in the order in which they came. Native until somebody looks at `_waiters`; then a real deque, which
 //! is used from then on, so that what Python does to it counts (as for `_ready`, see `events::core`).
@@ -13,7 +14,8 @@ use std::collections::VecDeque;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use slots::{Own, Ref, Slot, Visit, Visitor};
+use pyo3::types::PyModule;
+use slots::{Class, Own, Ref, Slot, Spec, Visit, Visitor, class};
 
 use crate::base_events::create_future;
 use crate::events::running_loop;
@@ -54,6 +56,43 @@ impl Visit for LoopBound {
     fn clear(&self) {
         self.0.clear();
     }
+}
+
+class! {
+    /// What belongs to one loop.
+    pub struct LoopBoundMixin { pub(crate) event_loop: LoopBound }
+}
+
+impl Class for LoopBoundMixin {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.mixins._LoopBoundMixin";
+    const DOC: &'static std::ffi::CStr =
+        c"_LoopBoundMixin()\n--\n\nWhat belongs to the loop on which it first has to wait.";
+    const DICT: bool = true;
+
+    fn define(spec: &mut Spec<Self>) {
+        spec.method0(
+            c"_get_loop",
+            c"_get_loop($self, /)\n--\n\nThe running loop, to which it is bound from now on; RuntimeError if it is bound to another.",
+            |this| this.event_loop.get_loop(this.any()).map(Own::new),
+        )
+        .get_set(
+            c"_loop",
+            c"The loop that it is bound to, or None.",
+            |this| Ok(Own::new(this.event_loop.0.get_or_none(this.py()))),
+            |this, value| {
+                match value {
+                    Some(value) => this.event_loop.0.set(value.clone()),
+                    None => this.event_loop.0.unset(),
+                }
+                Ok(())
+            },
+        );
+    }
+}
+
+/// Puts the class in the extension module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    slots::add_class::<LoopBoundMixin>(module)
 }
 
 /// Futures in the order in which they came.

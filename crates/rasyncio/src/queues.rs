@@ -22,16 +22,15 @@ use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use crate::coroutines::{Shell, plain, stand_in};
 use crate::futures::{Future, Next, State, Wait};
-use crate::mixins::{LoopBound, Waiters, is_done, set_result};
+use crate::mixins::{LoopBoundMixin, Waiters, is_done, set_result};
 use crate::{exceptions, face};
 
 class! {
     /// Items on their way from task to task, first in, first out.
-    pub struct Queue {
+    pub struct Queue: LoopBoundMixin {
         items: Waiters,
         getters: Waiters,
         putters: Waiters,
-        event_loop: LoopBound,
         maxsize: Slot,
         /// The Event that `join` waits for, made when it is first needed.
         finished: Slot,
@@ -469,17 +468,17 @@ impl Class for Queue {
                     shutdown(this, immediate.map_or(Ok(false), |i| i.is_truthy())?)
                 },
             )
-            .method1(c"_init", c"_init($self, maxsize, /)\n--\n\nFor derived classes: make the container.", |this, _| {
+            .method1_named(c"_init", c"_init($self, /, maxsize)\n--\n\nFor derived classes: make the container.", || ("Queue._init", "maxsize"), |this, _| {
                 this.items.replace(None);
                 this.items.expose(this.py()).map(drop)
             })
             .method0(c"_get", c"_get($self, /)\n--\n\nFor derived classes: take an item out of the container.", |this| {
                 take_item(this, Order::Fifo).map(Own::new)
             })
-            .method1(c"_put", c"_put($self, item, /)\n--\n\nFor derived classes: put an item into the container.", |this, item| {
+            .method1_named(c"_put", c"_put($self, /, item)\n--\n\nFor derived classes: put an item into the container.", || ("Queue._put", "item"), |this, item| {
                 add_item(this, Order::Fifo, item)
             })
-            .method1(c"_wakeup_next", c"_wakeup_next($self, waiters, /)\n--\n\nWake the first of waiters, a deque, that is not done.", |this, waiters| {
+            .method1_named(c"_wakeup_next", c"_wakeup_next($self, /, waiters)\n--\n\nWake the first of waiters, a deque, that is not done.", || ("Queue._wakeup_next", "waiters"), |this, waiters| {
                 let py = this.py();
                 while waiters.is_truthy()? {
                     let waiter = waiters.call_method0(intern!(py, "popleft"))?;
@@ -488,9 +487,6 @@ impl Class for Queue {
                     }
                 }
                 Ok(())
-            })
-            .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the queue is bound to from now on.", |this| {
-                this.event_loop.get_loop(this.any()).map(Own::new)
             })
             .get_set(
                 c"_queue",
@@ -537,8 +533,7 @@ impl Class for Queue {
                 |this, value| value.map_or(Ok(()), |v| v.extract().map(|v| this.unfinished.set(v))),
             )
             .get(c"_finished", c"", |this| finished(this).map(Own::new))
-            .get(c"_is_shutdown", c"", |this| Ok(this.shut_down.get()))
-            .get(c"_loop", c"", |this| Ok(this.event_loop.0.get(this.py()).map(Own::new)));
+            .get(c"_is_shutdown", c"", |this| Ok(this.shut_down.get()));
     }
 }
 
@@ -548,17 +543,19 @@ impl Class for PriorityQueue {
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
-        spec.method1(
+        spec.method1_named(
             c"_init",
-            c"_init($self, maxsize, /)\n--\n\nFor derived classes: make the container.",
+            c"_init($self, /, maxsize)\n--\n\nFor derived classes: make the container.",
+            || ("PriorityQueue._init", "maxsize"),
             |this, _| reset_items(this.base(), Order::Heap),
         )
         .method0(c"_get", c"_get($self, /)\n--\n\nFor derived classes: take an item out of the container.", |this| {
             take_item(this.base(), Order::Heap).map(Own::new)
         })
-        .method1(
+        .method1_named(
             c"_put",
-            c"_put($self, item, /)\n--\n\nFor derived classes: put an item into the container.",
+            c"_put($self, /, item)\n--\n\nFor derived classes: put an item into the container.",
+            || ("PriorityQueue._put", "item"),
             |this, item| add_item(this.base(), Order::Heap, item),
         );
     }
@@ -570,17 +567,19 @@ impl Class for LifoQueue {
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
-        spec.method1(
+        spec.method1_named(
             c"_init",
-            c"_init($self, maxsize, /)\n--\n\nFor derived classes: make the container.",
+            c"_init($self, /, maxsize)\n--\n\nFor derived classes: make the container.",
+            || ("LifoQueue._init", "maxsize"),
             |this, _| reset_items(this.base(), Order::Lifo),
         )
         .method0(c"_get", c"_get($self, /)\n--\n\nFor derived classes: take an item out of the container.", |this| {
             take_item(this.base(), Order::Lifo).map(Own::new)
         })
-        .method1(
+        .method1_named(
             c"_put",
-            c"_put($self, item, /)\n--\n\nFor derived classes: put an item into the container.",
+            c"_put($self, /, item)\n--\n\nFor derived classes: put an item into the container.",
+            || ("LifoQueue._put", "item"),
             |this, item| add_item(this.base(), Order::Lifo, item),
         );
     }

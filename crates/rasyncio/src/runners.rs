@@ -205,9 +205,10 @@ fn run<'py>(
     context: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Own> {
     let py = this.py();
-    let any_awaitable = slots::VERSION >= (3, 14);
     let is_coroutine = coroutines::is_coroutine(given_main)?;
-    if !is_coroutine && !any_awaitable {
+    let is_awaitable = is_coroutine
+        || py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (given_main,))?.is_truthy()?;
+    if !is_awaitable && slots::VERSION < (3, 14) {
         return Err(PyValueError::new_err(format!("a coroutine was expected, got {}", given_main.repr()?)));
     }
     if !face(py, "events")?.call_method0(intern!(py, "_get_running_loop"))?.is_none() {
@@ -216,7 +217,7 @@ fn run<'py>(
     lazy_init(this)?;
     let main = if is_coroutine {
         given_main.clone()
-    } else if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (given_main,))?.is_truthy()? {
+    } else if is_awaitable {
         face(py, "tasks")?.call_method1(intern!(py, "_wrap_awaitable"), (given_main,))?
     } else {
         return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
@@ -290,7 +291,7 @@ impl Class for Runner {
             this.any().call_method0(intern!(this.py(), "_lazy_init"))?;
             Ok(Own::new(this.any().clone()))
         })
-        .method(c"__exit__", c"__exit__($self, exc_type, exc_val, exc_tb, /)\n--\n\nClose the runner.", |this, _| {
+        .method(c"__exit__", c"__exit__($self, /, exc_type, exc_val, exc_tb)\n--\n\nClose the runner.", |this, _| {
             this.any().call_method0(intern!(this.py(), "close")).map(drop)
         })
         .method0(

@@ -61,6 +61,13 @@ impl Class for Race {
     fn define(_: &mut Spec<Self>) {}
 }
 
+impl Race {
+    /// The task that waits for the race.
+    pub fn parent<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.parent.get(py)
+    }
+}
+
 /// The end of a task of the race.
 static RUNNER: Kind = Kind {
     run: |object, argument| match (Ref::<Race>::cast(object), argument) {

@@ -51,6 +51,13 @@ class! {
     }
 }
 
+impl TaskGroup {
+    /// The task in which the group was entered.
+    pub fn parent<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.parent.get(py)
+    }
+}
+
 /// The end of a member.
 static MEMBER: Kind = Kind {
     run: |object, argument| match (Ref::<TaskGroup>::cast(object), argument) {
@@ -401,13 +408,14 @@ fn create_member<'py>(this: &Ref<'py, TaskGroup>, args: &Args<'_, 'py>) -> PyRes
         Signature::method("TaskGroup.create_task", [arg("coro"), kw_opt("name"), kw_opt("context")]);
     const ANY: Signature<1> = Signature::method("TaskGroup.create_task", [arg("coro")]);
     let py = this.py();
-    let (coroutine, name, context, others) = if slots::VERSION >= (3, 14) && args.has_keywords() {
-        let ([coroutine], keywords) = args.parse_extra(&ANY)?;
-        (coroutine, None, None, Some(keywords))
-    } else {
-        let [coroutine, name, context] = args.parse(&PLAIN)?;
-        (coroutine, given(&name), given(&context), None)
-    };
+    let (coroutine, name, context, others) =
+        if args.has_keywords() && (slots::VERSION >= (3, 14) || args.names("eager_start")) {
+            let ([coroutine], keywords) = args.parse_extra(&ANY)?;
+            (coroutine, None, None, Some(keywords))
+        } else {
+            let [coroutine, name, context] = args.parse(&PLAIN)?;
+            (coroutine, given(&name), given(&context), None)
+        };
     let Some(coroutine) = coroutine else { return Err(PyTypeError::new_err("coro is missing")) };
     if !this.entered.get() {
         return Err(refuse(this, coroutine, "has not been entered"));
@@ -500,10 +508,10 @@ impl Class for TaskGroup {
             .method(c"_begin_exit", c"_begin_exit($self, et, exc, /)\n--\n\nThe first part of __aexit__: what to wait for.", begin_exit)
             .method0(c"_finish_exit", c"_finish_exit($self, /)\n--\n\nThe last part of __aexit__.", finish_exit)
             .method0(c"_abort", c"_abort($self, /)\n--\n\nCancel all members.", abort)
-            .method1(c"_is_base_error", c"_is_base_error($self, exc, /)\n--\n\nWhether exc is SystemExit or KeyboardInterrupt.", |_, error| {
+            .method1_named(c"_is_base_error", c"_is_base_error($self, /, exc)\n--\n\nWhether exc is SystemExit or KeyboardInterrupt.", || ("TaskGroup._is_base_error", "exc"), |_, error| {
                 Ok(is_base_error(error))
             })
-            .method1(c"_on_task_done", c"_on_task_done($self, task, /)\n--\n\nA member is done.", member_done)
+            .method1_named(c"_on_task_done", c"_on_task_done($self, /, task)\n--\n\nA member is done.", || ("TaskGroup._on_task_done", "task"), member_done)
             .get(c"_tasks", c"", |this| Ok(Own::new(tasks(this)?.into_any())))
             .get(c"_errors", c"", |this| match this.exiting.get() && !this.parent.is_set() {
                 true => Ok(None),

@@ -351,6 +351,8 @@ impl Class for Timeout {
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Timeout>(module)?;
+    // What `typing.final` leaves.
+    crate::class_object::<Timeout>(module.py())?.setattr("__final__", true)?;
     let doc = c"timeout(delay)\n--\n\nAn asynchronous context manager that cancels its block after delay seconds (None for never)\n\
         and raises TimeoutError then.";
     const TIMEOUT: Signature<1> = Signature::function("timeout", [arg("delay")]);

@@ -139,6 +139,12 @@ impl<'a, 'py> Args<'a, 'py> {
         !self.named.is_empty()
     }
 
+    /// Whether an argument of this name is given as a keyword.
+    pub fn names(&self, name: &str) -> bool {
+        self.names
+            .is_some_and(|names| names.iter_borrowed().any(|own| own.cast::<PyString>().is_ok_and(|own| *own == name)))
+    }
+
     fn each_keyword(&self, f: &mut EachKeyword<'_, 'a, 'py>) -> PyResult<()> {
         let Some(names) = self.names else { return Ok(()) };
         for (name, value) in names.iter_borrowed().zip(self.named) {

@@ -107,8 +107,8 @@ fn create_task_method(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyR
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
     const CREATE_TASK: &CStr = c"create_task($self, /, coro, **kwargs)\n--\n\n\
-        Run a coroutine as a task. name and context, and from 3.14 eager_start and all else, go to the task\n\
-        or to the task factory. Answers the task. Not thread-safe.";
+        Run a coroutine as a task. name, context, eager_start and all else go to the task or to the task\n\
+        factory. Answers the task. Not thread-safe.";
     spec.method0(
         c"create_future",
         c"create_future($self, /)\n--\n\nA new future of this loop.",

@@ -232,13 +232,13 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
             }
             Ok(())
         })
-        .method1(c"_asyncgen_firstiter_hook", c"_asyncgen_firstiter_hook($self, agen, /)\n--\n\nSee PEP 525.", first_iteration)
-        .method1(c"_asyncgen_finalizer_hook", c"_asyncgen_finalizer_hook($self, agen, /)\n--\n\nSee PEP 525.", finalize_generator)
+        .method1_named(c"_asyncgen_firstiter_hook", c"_asyncgen_firstiter_hook($self, /, agen)\n--\n\nSee PEP 525.", || ("BaseEventLoop._asyncgen_firstiter_hook", "agen"), first_iteration)
+        .method1_named(c"_asyncgen_finalizer_hook", c"_asyncgen_finalizer_hook($self, /, agen)\n--\n\nSee PEP 525.", || ("BaseEventLoop._asyncgen_finalizer_hook", "agen"), finalize_generator)
         .method0(c"_shutdown_asyncgens", c"_shutdown_asyncgens($self, /)\n--\n\nThe body of shutdown_asyncgens().", |this| {
             shutdown_asyncgens(this).map(Own::new)
         })
         .method1(c"_shutdown_default_executor", c"_shutdown_default_executor($self, timeout, /)\n--\n\nThe body of shutdown_default_executor().", |this, timeout| {
             shutdown_executor(this, timeout.clone()).map(Own::new)
         })
-        .method1(c"_do_shutdown", c"_do_shutdown($self, future, /)\n--\n\nJoin the default executor's threads, in a thread.", do_shutdown);
+        .method1_named(c"_do_shutdown", c"_do_shutdown($self, /, future)\n--\n\nJoin the default executor's threads, in a thread.", || ("BaseEventLoop._do_shutdown", "future"), do_shutdown);
 }

@@ -117,7 +117,7 @@ fn put(slot: &Slot, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
 
 impl Class for BaseEventLoop {
     const NAME: &'static std::ffi::CStr = c"rasyncio.base_events._BaseEventLoop";
-    const DOC: &'static std::ffi::CStr = c"The native half of BaseEventLoop.";
+    const DOC: &'static std::ffi::CStr = c"_BaseEventLoop()\n--\n\nThe native half of BaseEventLoop.";
     const DICT: bool = true;
     const FINALIZER: bool = true;
 

@@ -490,25 +490,25 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         .method0(c"_run_forever_setup", c"_run_forever_setup($self, /)\n--\n\nWhat run_forever() does first; for loops that drive the turns themselves.", setup)
         .method0(c"_run_forever_cleanup", c"_run_forever_cleanup($self, /)\n--\n\nWhat run_forever() does last.", cleanup)
         .method0(c"_run_once", c"_run_once($self, /)\n--\n\nMake one turn.", make_turn)
-        .method1(c"_process_events", c"_process_events($self, event_list, /)\n--\n\nTurn events into entries.", |_, _| {
+        .method1_named(c"_process_events", c"_process_events($self, /, event_list)\n--\n\nTurn events into entries.", || ("BaseEventLoop._process_events", "event_list"), |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_process_events"))
         })
-        .method(c"_make_socket_transport", c"_make_socket_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+        .method(c"_make_socket_transport", c"_make_socket_transport($self, /, sock, protocol, waiter=None, *, extra=None, server=None)\n--\n\nFor derived classes.", |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_make_socket_transport"))
         })
-        .method(c"_make_ssl_transport", c"_make_ssl_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+        .method(c"_make_ssl_transport", if cfg!(Py_3_15) { c"_make_ssl_transport($self, /, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None, server=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, call_connection_made=True, context=None)\n--\n\nFor derived classes." } else { c"_make_ssl_transport($self, /, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None, server=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, call_connection_made=True)\n--\n\nFor derived classes." }, |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_make_ssl_transport"))
         })
-        .method(c"_make_datagram_transport", c"_make_datagram_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+        .method(c"_make_datagram_transport", c"_make_datagram_transport($self, /, sock, protocol, address=None, waiter=None, extra=None)\n--\n\nFor derived classes.", |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_make_datagram_transport"))
         })
-        .method(c"_make_read_pipe_transport", c"_make_read_pipe_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+        .method(c"_make_read_pipe_transport", c"_make_read_pipe_transport($self, /, pipe, protocol, waiter=None, extra=None)\n--\n\nFor derived classes.", |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_make_read_pipe_transport"))
         })
-        .method(c"_make_write_pipe_transport", c"_make_write_pipe_transport($self, /, *args, **kwargs)\n--\n\nFor derived classes.", |_, _| {
+        .method(c"_make_write_pipe_transport", c"_make_write_pipe_transport($self, /, pipe, protocol, waiter=None, extra=None)\n--\n\nFor derived classes.", |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_make_write_pipe_transport"))
         })
-        .method1(c"_set_coroutine_origin_tracking", c"_set_coroutine_origin_tracking($self, enabled, /)\n--\n\nHave coroutines remember where they were made, or not.", |this, enabled| {
+        .method1_named(c"_set_coroutine_origin_tracking", c"_set_coroutine_origin_tracking($self, /, enabled)\n--\n\nHave coroutines remember where they were made, or not.", || ("BaseEventLoop._set_coroutine_origin_tracking", "enabled"), |this, enabled| {
             track_origins(this, enabled.is_truthy()?)
         })
         .get(c"_coroutine_origin_tracking_enabled", c"", |this| Ok(this.origin_depth.get().is_some()))

@@ -256,6 +256,9 @@ fn call_later(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Ow
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
+    const CALL_SOON: Signature<3> =
+        Signature::method("BaseEventLoop._call_soon", [arg("callback"), arg("args"), arg("context")]);
+    const CHECK: Signature<2> = Signature::method("BaseEventLoop._check_callback", [arg("callback"), arg("method")]);
     const SOON: &CStr = c"call_soon($self, /, callback, *args, context=None)\n--\n\n\
         Have callback(*args) called at the loop's next turn, in context (by default a copy of the current one).\n\
         Answers a Handle to cancel it. Not thread-safe.";
@@ -271,9 +274,9 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         .method(c"call_soon_threadsafe", THREADSAFE, call_soon_threadsafe)
         .method(
             c"_call_soon",
-            c"_call_soon($self, callback, args, context, /)\n--\n\nPut a new handle in the queue.",
-            |this, args| match args.positional() {
-                [callback, args, context] => {
+            c"_call_soon($self, /, callback, args, context)\n--\n\nPut a new handle in the queue.",
+            |this, args| match args.parse(&CALL_SOON)? {
+                [Some(callback), Some(args), Some(context)] => {
                     let args = args.try_iter()?.collect::<PyResult<Vec<_>>>()?;
                     Ok(call_soon_unchecked(this, callback, &args, Some(context))?.into_any().into()) as PyResult<Own>
                 }
@@ -282,9 +285,9 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         )
         .method(
             c"_check_callback",
-            c"_check_callback($self, callback, method, /)\n--\n\nDebug mode's check of a callback.",
-            |_, args| match args.positional() {
-                [callback, method] => check_callback(callback, &method.extract::<String>()?),
+            c"_check_callback($self, /, callback, method)\n--\n\nDebug mode's check of a callback.",
+            |_, args| match args.parse(&CHECK)? {
+                [Some(callback), Some(method)] => check_callback(callback, &method.extract::<String>()?),
                 _ => Err(PyTypeError::new_err("_check_callback() takes a callback and a method's name")),
             },
         )
@@ -296,26 +299,29 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         .method0(c"time", c"time($self, /)\n--\n\nThe loop's clock, in seconds: time.monotonic().", |_| {
             Ok(Monotonic.now())
         })
-        .method1(
+        .method1_named(
             c"_add_callback",
-            c"_add_callback($self, handle, /)\n--\n\nPut a handle in the queue, unless it is cancelled.",
+            c"_add_callback($self, /, handle)\n--\n\nPut a handle in the queue, unless it is cancelled.",
+            || ("BaseEventLoop._add_callback", "handle"),
             |this, handle| {
                 let entry = Entry { object: handle.clone().into(), argument: None, kind: None };
                 if entry.is_cancelled(this.py())? { Ok(()) } else { LoopCore::push(this.base(), entry) }
             },
         )
-        .method1(
+        .method1_named(
             c"_add_callback_signalsafe",
-            c"_add_callback_signalsafe($self, handle, /)\n--\n\n_add_callback() for signal handlers: wakes the loop.",
+            c"_add_callback_signalsafe($self, /, handle)\n--\n\n_add_callback() for signal handlers: wakes the loop.",
+            || ("BaseEventLoop._add_callback_signalsafe", "handle"),
             |this, handle| {
                 let py = this.py();
                 this.any().call_method1(intern!(py, "_add_callback"), (handle,))?;
                 this.any().call_method0(intern!(py, "_write_to_self")).map(drop)
             },
         )
-        .method1(
+        .method1_named(
             c"_timer_handle_cancelled",
-            c"_timer_handle_cancelled($self, handle, /)\n--\n\nCount a cancelled timer.",
+            c"_timer_handle_cancelled($self, /, handle)\n--\n\nCount a cancelled timer.",
+            || ("BaseEventLoop._timer_handle_cancelled", "handle"),
             |this, handle| {
                 match Ref::<TimerHandle>::cast(handle) {
                     Some(timer) => this.note_timer_cancelled(timer),

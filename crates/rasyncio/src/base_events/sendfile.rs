@@ -47,7 +47,13 @@ fn unavailable(co: &Co, error: &PyErr) -> bool {
 /// `_check_sendfile_params`: the arguments, in asyncio's order.
 fn check_parameters<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
     let py = this.py();
-    let [socket, file, offset, count] = whole(args)?;
+    const SIGNATURE: Signature<4> = Signature::method(
+        "BaseEventLoop._check_sendfile_params",
+        [arg("sock"), arg("file"), arg("offset"), arg("count")],
+    );
+    let [Some(socket), Some(file), Some(offset), Some(count)] = args.parse(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
+    };
     let binary = intern!(py, "b").clone().into_any();
     let mode = file.getattr_opt(intern!(py, "mode"))?.unwrap_or_else(|| binary.clone());
     if !mode.contains(&binary)? {
@@ -397,22 +403,24 @@ fn refuse_data() -> PyErr {
 
 impl Class for FallbackProtocol {
     const NAME: &'static CStr = c"rasyncio.base_events._FallbackProtocol";
-    const DOC: &'static CStr = c"The native half of _SendfileFallbackProtocol.";
+    const DOC: &'static CStr = c"_FallbackProtocol(transp)\n--\n\nThe native half of _SendfileFallbackProtocol.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
         spec.init(init)
-            .method1(
+            .method1_named(
                 c"connection_made",
-                c"connection_made($self, transport, /)\n--\n\nRuntimeError: a connection was there before.",
+                c"connection_made($self, /, transport)\n--\n\nRuntimeError: a connection was there before.",
+                || ("_SendfileFallbackProtocol.connection_made", "transport"),
                 |_, _| -> PyResult<()> {
                     let text = "Invalid state: connection should have been established already.";
                     Err(PyRuntimeError::new_err(text))
                 },
             )
-            .method1(
+            .method1_named(
                 c"connection_lost",
-                c"connection_lost($self, exc, /)\n--\n\nWhoever waits, and the old protocol, are told.",
+                c"connection_lost($self, /, exc)\n--\n\nWhoever waits, and the old protocol, are told.",
+                || ("_SendfileFallbackProtocol.connection_lost", "exc"),
                 connection_lost,
             )
             .method0(c"pause_writing", c"pause_writing($self, /)\n--\n\nThe next write waits.", |this| {
@@ -427,9 +435,10 @@ impl Class for FallbackProtocol {
                     None => Ok(()),
                 }
             })
-            .method1(
+            .method1_named(
                 c"data_received",
-                c"data_received($self, data, /)\n--\n\nRuntimeError: reading is paused.",
+                c"data_received($self, /, data)\n--\n\nRuntimeError: reading is paused.",
+                || ("_SendfileFallbackProtocol.data_received", "data"),
                 |_, _| -> PyResult<()> { Err(refuse_data()) },
             )
             .method0(
@@ -476,7 +485,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
     )
     .method(
         c"_check_sendfile_params",
-        c"_check_sendfile_params($self, sock, file, offset, count, /)\n--\n\nTypeError or ValueError for what cannot be sent.",
+        c"_check_sendfile_params($self, /, sock, file, offset, count)\n--\n\nTypeError or ValueError for what cannot be sent.",
         check_parameters,
     );
 }

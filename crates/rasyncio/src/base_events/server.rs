@@ -297,7 +297,8 @@ fn init(this: &Ref<'_, Server>, args: &Args<'_, '_>) -> PyResult<()> {
 
 impl Class for Server {
     const NAME: &'static CStr = c"rasyncio.base_events._Server";
-    const DOC: &'static CStr = c"The native half of Server.";
+    const DOC: &'static CStr = c"_Server(loop, sockets, protocol_factory, ssl_context, backlog, ssl_handshake_timeout, ssl_shutdown_timeout=None)\n--\n\n\
+        The native half of Server.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -307,8 +308,18 @@ impl Class for Server {
                 let sockets = this.any().getattr(intern!(py, "sockets"))?;
                 Ok(format!("<{} sockets={}>", this.any().get_type().name()?, sockets.repr()?))
             })
-            .method1(c"_attach", c"_attach($self, transport, /)\n--\n\nA connection has come.", attach_natively)
-            .method1(c"_detach", c"_detach($self, transport, /)\n--\n\nA connection is gone.", detach_natively)
+            .method1_named(
+                c"_attach",
+                c"_attach($self, /, transport)\n--\n\nA connection has come.",
+                || ("Server._attach", "transport"),
+                attach_natively,
+            )
+            .method1_named(
+                c"_detach",
+                c"_detach($self, /, transport)\n--\n\nA connection is gone.",
+                || ("Server._detach", "transport"),
+                detach_natively,
+            )
             .method0(c"_start_serving", c"_start_serving($self, /)\n--\n\nListen and accept.", start_serving)
             .method0(c"_wakeup", c"_wakeup($self, /)\n--\n\nWake who waits for the end.", wake)
             .method0(c"_serve_forever", c"_serve_forever($self, /)\n--\n\nThe body of serve_forever().", |this| {

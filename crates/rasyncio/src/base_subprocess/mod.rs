@@ -410,7 +410,8 @@ fn pipe_transport<'py>(this: &Transport<'py>, number: &Bound<'py, PyAny>) -> PyR
 
 impl Class for BaseSubprocessTransport {
     const NAME: &'static CStr = c"rasyncio.base_subprocess._BaseSubprocessTransport";
-    const DOC: &'static CStr = c"The native half of BaseSubprocessTransport.";
+    const DOC: &'static CStr = c"_BaseSubprocessTransport(loop, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=None, extra=None, **kwargs)\n--\n\n\
+        The native half of BaseSubprocessTransport.";
     const BARE: bool = true;
     const CALLABLE: bool = false;
 
@@ -459,10 +460,10 @@ impl Class for BaseSubprocessTransport {
             .method(c"_pipe_data_received", c"_pipe_data_received($self, fd, data)\n--\n\nA pipe has brought bytes.", |this, args| {
                 tell(this, intern!(this.py(), "pipe_data_received"), args.positional())
             })
-            .method1(c"_process_exited", c"_process_exited($self, returncode, /)\n--\n\nThe process has ended.", exited)
+            .method1_named(c"_process_exited", c"_process_exited($self, /, returncode)\n--\n\nThe process has ended.", || ("BaseSubprocessTransport._process_exited", "returncode"), exited)
             .method0(c"_exit_wait", c"_exit_wait($self, /)\n--\n\nWhat is to be awaited for the exit code; None if it is known.", exit_wait)
             .method0(c"_try_finish", c"_try_finish($self, /)\n--\n\nSchedules connection_lost when everything is over.", try_finish)
-            .method1(c"_call_connection_lost", c"_call_connection_lost($self, exc, /)\n--\n\nTells the protocol and lets go of everything.", call_connection_lost);
+            .method1_named(c"_call_connection_lost", c"_call_connection_lost($self, /, exc)\n--\n\nTells the protocol and lets go of everything.", || ("BaseSubprocessTransport._call_connection_lost", "exc"), call_connection_lost);
     }
 }
 

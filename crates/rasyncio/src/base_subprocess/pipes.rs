@@ -50,7 +50,8 @@ fn lost<'py>(this: &Ref<'py, PipeProtocol>, error: &Bound<'py, PyAny>) -> PyResu
 
 impl Class for PipeProtocol {
     const NAME: &'static CStr = c"rasyncio.base_subprocess._PipeProtocol";
-    const DOC: &'static CStr = c"The native half of the protocols of a child process's pipes.";
+    const DOC: &'static CStr =
+        c"_PipeProtocol(proc, fd)\n--\n\nThe native half of the protocols of a child process's pipes.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -123,7 +124,8 @@ class! {
 
 impl Class for ReadPipeProtocol {
     const NAME: &'static CStr = c"rasyncio.base_subprocess._ReadPipeProtocol";
-    const DOC: &'static CStr = c"The native half of the protocol of a child process's pipe to read from.";
+    const DOC: &'static CStr =
+        c"_ReadPipeProtocol(proc, fd)\n--\n\nThe native half of the protocol of a child process's pipe to read from.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {

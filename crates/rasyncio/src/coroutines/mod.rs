@@ -12,9 +12,9 @@ mod shells;
 pub use self::shells::{Progress, Shell, may_stand_in, plain, pose, stand_in};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PySet};
+use pyo3::types::{PyModule, PySet, PyTuple};
 use pyo3::{intern, sync::PyOnceLock};
-use slots::{Ref, Signature, add_function, arg};
+use slots::{Own, Ref, Signature, add_function, arg};
 
 use crate::futures::Wait;
 
@@ -35,14 +35,33 @@ fn is_other_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if known.contains(&kind)? {
         return Ok(true);
     }
-    let mut is = object.is_instance(&py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Coroutine"))?)?;
-    if !is && slots::VERSION < (3, 12) {
-        is = object.is_instance(&py.import(intern!(py, "types"))?.getattr(intern!(py, "GeneratorType"))?)?;
-    }
+    let is = object.is_instance(&crate::face(py, "coroutines")?.getattr(intern!(py, "_COROUTINE_TYPES"))?)?;
     if is && known.len() < 100 {
         known.add(kind)?;
     }
     Ok(is)
+}
+
+/// Whether `object` is a generator that `types.coroutine()` has not made awaitable: on 3.11 a coroutine all the same.
+pub fn is_plain_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    const ITERABLE_COROUTINE: u32 = 0x100;
+    let py = object.py();
+    if !object.get_type().is(&py.import(intern!(py, "types"))?.getattr(intern!(py, "GeneratorType"))?) {
+        return Ok(false);
+    }
+    let flags: u32 = object.getattr(intern!(py, "gi_code"))?.getattr(intern!(py, "co_flags"))?.extract()?;
+    Ok(flags & ITERABLE_COROUTINE == 0)
+}
+
+/// What a task may run, `coroutines._COROUTINE_TYPES`: people add to it.
+fn coroutine_types(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+    let types = py.import(intern!(py, "types"))?;
+    let coroutine = py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Coroutine"))?;
+    let mut all = vec![types.getattr(intern!(py, "CoroutineType"))?, coroutine];
+    if slots::VERSION < (3, 12) {
+        all.insert(1, types.getattr(intern!(py, "GeneratorType"))?);
+    }
+    PyTuple::new(py, all)
 }
 
 /// Whether `function` is a coroutine function, or marked as one by a mock or an old decorator.
@@ -151,6 +170,12 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let [function] = args.parse(&FUNCTION)?;
             function.map_or(Ok(false), is_coroutine_function)
         },
+    )?;
+    add_function(
+        module,
+        c"_coroutine_types",
+        c"_coroutine_types()\n--\n\nThe types of coroutines, for `_COROUTINE_TYPES`.",
+        |py, _| Ok(Own::new(coroutine_types(py)?.into_any())),
     )?;
     add_function(
         module,

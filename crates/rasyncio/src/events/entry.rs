@@ -154,6 +154,11 @@ impl NativeCallback {
     pub fn make<'py>(py: Python<'py>, object: Bound<'py, PyAny>, kind: &'static Kind) -> PyResult<Bound<'py, PyAny>> {
         Ok(Ref::create(py, NativeCallback { object: Slot::of(object), kind: Cell::new(Some(kind)) })?.into_any())
     }
+
+    /// The native object behind a callable, if it is one of these.
+    pub fn behind<'py>(callable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        Ref::<NativeCallback>::cast_exact(callable)?.object.get(callable.py())
+    }
 }
 
 impl Class for NativeCallback {

@@ -27,9 +27,16 @@ class! {
 }
 
 impl Class for AbstractPolicy {
-    const NAME: &'static std::ffi::CStr = c"rasyncio.events.AbstractEventLoopPolicy";
-    const DOC: &'static std::ffi::CStr =
-        c"What a policy must be able to do: tell which loop a thread has, and make new ones.";
+    const NAME: &'static std::ffi::CStr = if cfg!(Py_3_14) {
+        c"rasyncio.events._AbstractEventLoopPolicy"
+    } else {
+        c"rasyncio.events.AbstractEventLoopPolicy"
+    };
+    const DOC: &'static std::ffi::CStr = if cfg!(Py_3_14) {
+        c"_AbstractEventLoopPolicy()\n--\n\nWhat a policy must be able to do: tell which loop a thread has, and make new ones."
+    } else {
+        c"AbstractEventLoopPolicy()\n--\n\nWhat a policy must be able to do: tell which loop a thread has, and make new ones."
+    };
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -52,9 +59,10 @@ impl Class for AbstractPolicy {
                 c"get_child_watcher($self, /)\n--\n\nThe watcher of child processes.",
                 |_| missing::<()>(),
             )
-            .method1(
+            .method1_named(
                 c"set_child_watcher",
-                c"set_child_watcher($self, watcher, /)\n--\n\nSet the watcher of child processes.",
+                c"set_child_watcher($self, /, watcher)\n--\n\nSet the watcher of child processes.",
+                || ("AbstractEventLoopPolicy.set_child_watcher", "watcher"),
                 |_, _| missing::<()>(),
             );
         }
@@ -126,6 +134,7 @@ pub fn set_loop_of_thread<'py>(this: &Ref<'py, DefaultPolicy>, event_loop: &Boun
 
 impl Class for DefaultPolicy {
     const NAME: &'static std::ffi::CStr = c"rasyncio.events._DefaultPolicy";
+    const DOC: &'static std::ffi::CStr = c"_DefaultPolicy()\n--\n\nThe native half of BaseDefaultEventLoopPolicy.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {

@@ -12,7 +12,7 @@ use pyo3::types::PyDict;
 use slots::{Args, Class, Own, Ref, Signature, Spec, arg, kw_opt, opt};
 
 use super::{Future, FutureIter, given_loop};
-use crate::base_futures;
+use crate::{base_futures, graph};
 
 fn own(value: Option<Bound<'_, PyAny>>) -> Option<Own> {
     value.map(Own::new)
@@ -218,6 +218,6 @@ impl Class for Future {
                     }
                 },
             )
-            .get(c"_asyncio_awaited_by", c"", |this| Ok(own(this.awaited_by.get(this.py()))));
+            .get(c"_asyncio_awaited_by", c"", |this| Ok(graph::awaited_by(this)?.map(|set| Own::new(set.into_any()))));
     }
 }

@@ -38,7 +38,7 @@ use crate::events::{Kind, LoopCore, NativeCallback, get_event_loop};
 use crate::exceptions;
 
 pub use self::chain::{settle_soon, wrap_job};
-pub(crate) use self::class::{class_to_see, given};
+pub(crate) use self::class::{class_to_see, given, given_context};
 pub use self::iter::FutureIter;
 pub use self::wait::{Next, Then, Wait};
 
@@ -134,7 +134,7 @@ class! {
         /// The CancelledError that a task ended with, to be raised again as it is, once.
         pub(crate) cancelled_error: Slot,
         source_traceback: Slot,
-        /// A set of futures and tasks that wait for this one, for call graphs; see `graph`.
+        /// A set of futures and tasks that were noted as waiting for this one; see `graph::edges`.
         pub(crate) awaited_by: Slot,
         waiters: RefCell<Waiters>,
         state: Cell<State>,
@@ -461,6 +461,17 @@ impl Future {
             list.append(pair)?;
         }
         Ok(Some(list.into_any()))
+    }
+
+    /// The native objects and the Python callables that wait, for call graphs.
+    pub fn waiting<'py>(this: &Ref<'py, Future>) -> Vec<Bound<'py, PyAny>> {
+        let py = this.py();
+        let callable = |waiter: &Waiter| match waiter {
+            Waiter::Call { callback, .. } => callback.bind(py).clone(),
+            Waiter::Native { object, .. } => object.bind(py).clone(),
+        };
+        let waiting: Vec<_> = this.waiters.borrow().iter().map(callable).collect();
+        waiting.into_iter().map(|callable| NativeCallback::behind(&callable).unwrap_or(callable)).collect()
     }
 
     /// Removes every waiter equal to `callback`; answers how many there were.

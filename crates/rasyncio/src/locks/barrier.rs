@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use slots::{Class, Co, Kept, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use crate::exceptions;
+use crate::mixins::LoopBoundMixin;
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum State {
@@ -25,7 +26,7 @@ enum State {
 
 class! {
     /// Tasks that wait until so many of them are there.
-    pub struct Barrier { condition: Slot, parties: Cell<i64>, count: Cell<i64>, state: Cell<State> }
+    pub struct Barrier: LoopBoundMixin { condition: Slot, parties: Cell<i64>, count: Cell<i64>, state: Cell<State> }
 }
 
 fn broken(py: Python<'_>, text: &'static str) -> PyErr {

@@ -11,14 +11,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use slots::{Class, Own, Ref, Signature, Slot, Spec, class, opt};
 
-use super::{Lock, own, set_loop};
+use super::{ContextManagerMixin, Lock, own};
 use crate::exceptions;
 use crate::futures::given;
-use crate::mixins::{LoopBound, Waiters, is_done, repr_with, set_result, yes};
+use crate::mixins::{Waiters, is_done, repr_with, set_result, yes};
 
 class! {
     /// A lock, and waiting for news about what it guards.
-    pub struct Condition { lock: Slot, waiters: Waiters, event_loop: LoopBound }
+    pub struct Condition: ContextManagerMixin { lock: Slot, waiters: Waiters }
 }
 
 fn is_locked(this: &Ref<'_, Condition>) -> PyResult<bool> {
@@ -136,7 +136,7 @@ impl Class for Condition {
                 notify(this, |_| Ok(false))
             },
         )
-        .method1(c"_notify", c"_notify($self, n, /)\n--\n\nnotify() without the check.", |this, count| {
+        .method1_named(c"_notify", c"_notify($self, /, n)\n--\n\nnotify() without the check.", || ("Condition._notify", "n"), |this, count| {
             notify_some(this, Some(count))
         })
         .method0(c"_wait", c"_wait($self, /)\n--\n\nThe body of wait().", |this| wait(this).map(Own::new))
@@ -148,9 +148,6 @@ impl Class for Condition {
                 _ => Ok(false),
             }
         })
-        .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the condition is bound to from now on.", |this| {
-            this.event_loop.get_loop(this.any()).map(Own::new)
-        })
         .get(c"_lock", c"", |this| Ok(own(this.lock.get(this.py()))))
         .get_set(
             c"_waiters",
@@ -160,12 +157,6 @@ impl Class for Condition {
                 this.waiters.replace(value);
                 Ok(())
             },
-        )
-        .get_set(
-            c"_loop",
-            c"",
-            |this| Ok(own(this.event_loop.0.get(this.py()))),
-            |this, value| set_loop(this, &this.event_loop, value),
         );
     }
 }

@@ -8,13 +8,12 @@ use std::cell::Cell;
 use pyo3::prelude::*;
 use slots::{Class, Own, Ref, Signature, Spec, class};
 
-use super::{own, set_loop};
 use crate::futures::{Next, Wait};
-use crate::mixins::{LoopBound, Waiters, is_done, repr_with, set_result, yes};
+use crate::mixins::{LoopBoundMixin, Waiters, is_done, repr_with, set_result, yes};
 
 class! {
     /// A flag that tasks wait for.
-    pub struct Event { value: Cell<bool>, waiters: Waiters, event_loop: LoopBound }
+    pub struct Event: LoopBoundMixin { value: Cell<bool>, waiters: Waiters }
 }
 
 fn woken<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Next<'py>> {
@@ -64,11 +63,6 @@ impl Class for Event {
                 this.waiters.push(future.any())?;
                 Wait::create(&future, this.any().clone(), None, woken)
             })
-            .method0(
-                c"_get_loop",
-                c"_get_loop($self, /)\n--\n\nThe loop that the event is bound to from now on.",
-                |this| this.event_loop.get_loop(this.any()).map(Own::new),
-            )
             .get_set(
                 c"_value",
                 c"",
@@ -83,12 +77,6 @@ impl Class for Event {
                     this.waiters.replace(value);
                     Ok(())
                 },
-            )
-            .get_set(
-                c"_loop",
-                c"",
-                |this| Ok(own(this.event_loop.0.get(this.py()))),
-                |this, value| set_loop(this, &this.event_loop, value),
             );
     }
 }

@@ -12,15 +12,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use slots::{Args, Class, Own, Ref, Signature, Spec, class};
 
-use super::{own, set_loop};
+use super::ContextManagerMixin;
 use crate::coroutines::{Shell, plain, stand_in};
 use crate::exceptions;
 use crate::futures::{Future, Next, Wait};
-use crate::mixins::{LoopBound, Waiters, is_done, repr_with, set_result, yes};
+use crate::mixins::{Waiters, is_done, repr_with, set_result, yes};
 
 class! {
     /// Mutual exclusion between tasks.
-    pub struct Lock { locked: Cell<bool>, waiters: Waiters, event_loop: LoopBound }
+    pub struct Lock: ContextManagerMixin { locked: Cell<bool>, waiters: Waiters }
 }
 
 impl Lock {
@@ -170,9 +170,6 @@ impl Class for Lock {
                 |this| Ok(this.is_exact() && Lock::try_acquire(this)?),
             )
             .method0(c"_wake_up_first", c"_wake_up_first($self, /)\n--\n\nWake the first waiter.", wake_first)
-            .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the lock is bound to from now on.", |this| {
-                this.event_loop.get_loop(this.any()).map(Own::new)
-            })
             .get_set(
                 c"_locked",
                 c"",
@@ -187,12 +184,6 @@ impl Class for Lock {
                     this.waiters.replace(value);
                     Ok(())
                 },
-            )
-            .get_set(
-                c"_loop",
-                c"",
-                |this| Ok(own(this.event_loop.0.get(this.py()))),
-                |this, value| set_loop(this, &this.event_loop, value),
             );
     }
 }

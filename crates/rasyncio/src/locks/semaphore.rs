@@ -13,10 +13,10 @@ use pyo3::types::PyFloat;
 use pyo3::{IntoPyObjectExt, intern};
 use slots::{Args, Class, Own, Ref, Signature, Spec, class, opt};
 
-use super::{own, set_loop};
+use super::ContextManagerMixin;
 use crate::exceptions;
 use crate::futures::{Next, State, Wait};
-use crate::mixins::{LoopBound, Waiters, repr_with, yes};
+use crate::mixins::{Waiters, repr_with, yes};
 
 /// How many more are let in.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -70,7 +70,7 @@ impl Turns {
 
 class! {
     /// At most so many tasks at once.
-    pub struct Semaphore { value: Cell<Turns>, waiters: Waiters, event_loop: LoopBound }
+    pub struct Semaphore: ContextManagerMixin { value: Cell<Turns>, waiters: Waiters }
 }
 
 class! {
@@ -179,9 +179,6 @@ impl Class for Semaphore {
                 },
             )
             .method0(c"_wake_up_next", c"_wake_up_next($self, /)\n--\n\nHand a turn to the first waiter; answer whether there was one.", wake_next)
-            .method0(c"_get_loop", c"_get_loop($self, /)\n--\n\nThe loop that the semaphore is bound to from now on.", |this| {
-                this.event_loop.get_loop(this.any()).map(Own::new)
-            })
             .get_set(
                 c"_value",
                 c"",
@@ -196,12 +193,6 @@ impl Class for Semaphore {
                     this.waiters.replace(value);
                     Ok(())
                 },
-            )
-            .get_set(
-                c"_loop",
-                c"",
-                |this| Ok(own(this.event_loop.0.get(this.py()))),
-                |this, value| set_loop(this, &this.event_loop, value),
             );
     }
 }

@@ -21,7 +21,7 @@ use pyo3::exceptions::{PyConnectionAbortedError, PyKeyboardInterrupt, PyOSError,
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use slots::{Args, Co, Kept, Own, Ref, Spec};
+use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, arg, opt};
 
 use super::datagram::address_object;
 use super::plain::{self, Plain};
@@ -35,6 +35,9 @@ use crate::{exceptions, face};
 /// `_start_serving`: watches a listening socket. The arguments are CPython's.
 fn start_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
     let py = this.py();
+    if args.has_keywords() {
+        return by_place(this, args, "_start_serving");
+    }
     let [factory, socket, rest @ ..] = args.positional() else {
         return Err(PyTypeError::new_err("_start_serving() takes a protocol factory and a socket"));
     };
@@ -48,6 +51,34 @@ fn start_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
     this.any().call_method1(intern!(py, "_add_reader"), PyTuple::new(py, all)?).map(drop)
 }
 
+/// Calls `_start_serving` or `_accept_connection` again, with all arguments by their places, up to the last that was given.
+fn by_place<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>, name: &'static str) -> PyResult<()> {
+    let signature = Signature::method(
+        name,
+        [
+            arg("protocol_factory"),
+            arg("sock"),
+            opt("sslcontext"),
+            opt("server"),
+            opt("backlog"),
+            opt("ssl_handshake_timeout"),
+            opt("ssl_shutdown_timeout"),
+            opt("context"),
+        ],
+    );
+    let py = this.py();
+    let given = args.parse(&signature)?;
+    let count = given.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let (none, backlog) = (py.None().into_bound(py), 100i32.into_pyobject(py)?.into_any());
+    let value = |(place, value): (usize, &Option<&Bound<'py, PyAny>>)| match value {
+        Some(value) => (*value).clone(),
+        None if place == 4 => backlog.clone(),
+        None => none.clone(),
+    };
+    let all: Vec<_> = given[..count].iter().enumerate().map(value).collect();
+    this.any().call_method1(name, PyTuple::new(py, all)?).map(drop)
+}
+
 /// `_stop_serving`: the listening socket is watched no more, and closed.
 pub fn stop_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, socket: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
@@ -59,6 +90,9 @@ pub fn stop_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, socket: &Bound<
 /// `_accept_connection`: accepts what there is.
 fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
     let py = this.py();
+    if args.has_keywords() {
+        return by_place(this, args, "_accept_connection");
+    }
     let [factory, socket, rest @ ..] = args.positional() else {
         return Err(PyTypeError::new_err("_accept_connection() takes a protocol factory and a socket"));
     };
@@ -372,17 +406,17 @@ fn make_ssl_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'
 }
 
 pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
-    spec.method(c"_start_serving", c"_start_serving($self, protocol_factory, sock, /, *args)\n--\n\nAccept connections.", start_serving)
-    .method(c"_accept_connection", c"_accept_connection($self, protocol_factory, sock, /, *args)\n--\n\nAccept what connections there are.", accept_connection)
-    .method1(c"_stop_serving", c"_stop_serving($self, sock, /)\n--\n\nAccept no more connections, and close the socket.", stop_serving)
+    spec.method(c"_start_serving", if cfg!(Py_3_15) { c"_start_serving($self, /, protocol_factory, sock, sslcontext=None, server=None, backlog=100, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0, context=None)\n--\n\nAccept connections." } else { c"_start_serving($self, /, protocol_factory, sock, sslcontext=None, server=None, backlog=100, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0)\n--\n\nAccept connections." }, start_serving)
+    .method(c"_accept_connection", if cfg!(Py_3_15) { c"_accept_connection($self, /, protocol_factory, sock, sslcontext=None, server=None, backlog=100, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0, context=None)\n--\n\nAccept what connections there are." } else { c"_accept_connection($self, /, protocol_factory, sock, sslcontext=None, server=None, backlog=100, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0)\n--\n\nAccept what connections there are." }, accept_connection)
+    .method1_named(c"_stop_serving", c"_stop_serving($self, /, sock)\n--\n\nAccept no more connections, and close the socket.", || ("BaseSelectorEventLoop._stop_serving", "sock"), stop_serving)
     .method(
         c"_make_socket_transport",
-        c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nA transport for a connected socket.",
+        if cfg!(Py_3_15) { c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nA transport for a connected socket." } else { c"_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None)\n--\n\nA transport for a connected socket." },
         make_socket_transport,
     )
     .method(
         c"_make_ssl_transport",
-        c"_make_ssl_transport($self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None, server=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None)\n--\n\nA transport for a connected socket, with TLS.",
+        if cfg!(Py_3_15) { c"_make_ssl_transport($self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None, server=None, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0, context=None)\n--\n\nA transport for a connected socket, with TLS." } else { c"_make_ssl_transport($self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None, server=None, ssl_handshake_timeout=60.0, ssl_shutdown_timeout=30.0)\n--\n\nA transport for a connected socket, with TLS." },
         make_ssl_transport,
     );
 }

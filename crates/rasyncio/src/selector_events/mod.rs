@@ -312,7 +312,8 @@ impl BaseSelectorEventLoop {
 
 impl Class for BaseSelectorEventLoop {
     const NAME: &'static std::ffi::CStr = c"rasyncio.selector_events._BaseSelectorEventLoop";
-    const DOC: &'static std::ffi::CStr = c"The native half of BaseSelectorEventLoop.";
+    const DOC: &'static std::ffi::CStr =
+        c"_BaseSelectorEventLoop(selector=None)\n--\n\nThe native half of BaseSelectorEventLoop.";
     const DICT: bool = true;
     const FINALIZER: bool = true;
 

@@ -263,5 +263,10 @@ pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
         c"_sock_connect($self, sock, address, /)\n--\n\nThe body of sock_connect().",
         sock_connect,
     )
-    .method1(c"_sock_accept", c"_sock_accept($self, sock, /)\n--\n\nThe body of sock_accept().", sock_accept);
+    .method1_named(
+        c"_sock_accept",
+        c"_sock_accept($self, /, sock)\n--\n\nThe body of sock_accept().",
+        || ("BaseSelectorEventLoop._sock_accept", "sock"),
+        sock_accept,
+    );
 }

@@ -23,11 +23,12 @@ use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyType
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
-use slots::{Args, Own, Ref, Signature, Spec, Visit, Visitor, arg};
+use slots::{Args, Own, Ref, Signature, Spec, Visit, Visitor, arg, kw_opt};
 
 use super::{BaseSelectorEventLoop, core};
 use crate::events::{Entry, Handle, Hook, Kind, LoopCore, NativeCallback};
 use crate::exceptions;
+use crate::futures::given_context;
 
 /// Who hears of one direction of a descriptor.
 pub struct Watcher {
@@ -351,12 +352,12 @@ fn ensure_free(this: &Ref<'_, BaseSelectorEventLoop>, fd: RawFd, given: &Bound<'
 /// `_add_reader` and `_add_writer`.
 fn add_callback(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, direction: Direction) -> PyResult<Own> {
     let py = this.py();
-    const SIGNATURE: Signature<2> = Signature::method("_add_reader", [arg("fd"), arg("callback")]);
-    let ([Some(given), Some(callback)], rest) = args.parse_rest(&SIGNATURE)? else {
+    const SIGNATURE: Signature<3> = Signature::method("_add_reader", [arg("fd"), arg("callback"), kw_opt("context")]);
+    let ([Some(given), Some(callback), context], rest) = args.parse_rest(&SIGNATURE)? else {
         return Err(PyTypeError::new_err("an argument is missing"));
     };
     this.check_closed()?;
-    let context = slots::copy_current(py)?;
+    let context = given_context(py, &context)?;
     let handle = Handle::create(py, callback.clone(), rest, this.any().clone(), context)?;
     if this.debug.get() {
         Handle::note_source(&handle)?;
@@ -506,22 +507,23 @@ pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {
         c"remove_writer($self, /, fd)\n--\n\nEnd what add_writer() began; answer whether there was a writer.", || ("BaseSelectorEventLoop.remove_writer", "fd"),
         |this, fd| remove_public(this, fd, "_remove_writer"),
     )
-    .method(c"_add_reader", c"_add_reader($self, fd, callback, /, *args)\n--\n\nadd_reader() without the check; answers the handle.", |this, args| {
+    .method(c"_add_reader", if cfg!(Py_3_15) { c"_add_reader($self, /, fd, callback, *args, context=None)\n--\n\nadd_reader() without the check; answers the handle." } else { c"_add_reader($self, /, fd, callback, *args)\n--\n\nadd_reader() without the check; answers the handle." }, |this, args| {
         add_callback(this, args, Direction::Read)
     })
-    .method(c"_add_writer", c"_add_writer($self, fd, callback, /, *args)\n--\n\nadd_writer() without the check; answers the handle.", |this, args| {
+    .method(c"_add_writer", if cfg!(Py_3_15) { c"_add_writer($self, /, fd, callback, *args, context=None)\n--\n\nadd_writer() without the check; answers the handle." } else { c"_add_writer($self, /, fd, callback, *args)\n--\n\nadd_writer() without the check; answers the handle." }, |this, args| {
         add_callback(this, args, Direction::Write)
     })
-    .method1(c"_remove_reader", c"_remove_reader($self, fd, /)\n--\n\nremove_reader() without the check.", |this, fd| {
+    .method1_named(c"_remove_reader", c"_remove_reader($self, /, fd)\n--\n\nremove_reader() without the check.", || ("BaseSelectorEventLoop._remove_reader", "fd"), |this, fd| {
         remove_callback(this, fd, Direction::Read)
     })
-    .method1(c"_remove_writer", c"_remove_writer($self, fd, /)\n--\n\nremove_writer() without the check.", |this, fd| {
+    .method1_named(c"_remove_writer", c"_remove_writer($self, /, fd)\n--\n\nremove_writer() without the check.", || ("BaseSelectorEventLoop._remove_writer", "fd"), |this, fd| {
         remove_callback(this, fd, Direction::Write)
     })
-    .method1(
+    .method1_named(
         c"_ensure_fd_no_transport",
-        c"_ensure_fd_no_transport($self, fd, /)\n--\n\nRuntimeError if a transport uses fd.",
+        c"_ensure_fd_no_transport($self, /, fd)\n--\n\nRuntimeError if a transport uses fd.",
+        || ("BaseSelectorEventLoop._ensure_fd_no_transport", "fd"),
         ensure_no_transport,
     )
-    .method1(c"_process_events", c"_process_events($self, event_list, /)\n--\n\nTurn the events of a selectors object into entries.", process_events);
+    .method1_named(c"_process_events", c"_process_events($self, /, event_list)\n--\n\nTurn the events of a selectors object into entries.", || ("BaseSelectorEventLoop._process_events", "event_list"), process_events);
 }

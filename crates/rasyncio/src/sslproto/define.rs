@@ -156,7 +156,8 @@ fn slot_of(slot: &Slot, py: Python<'_>) -> PyResult<Option<Own>> {
 
 impl Class for SslProtocol {
     const NAME: &'static CStr = c"rasyncio.sslproto._SSLProtocol";
-    const DOC: &'static CStr = c"The native half of SSLProtocol.";
+    const DOC: &'static CStr = c"_SSLProtocol(loop, app_protocol, sslcontext, waiter, server_side=False, server_hostname=None, call_connection_made=True, ssl_handshake_timeout=None, ssl_shutdown_timeout=None)\n--\n\n\
+        The native half of SSLProtocol.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -231,7 +232,7 @@ fn define_hooks(spec: &mut Spec<SslProtocol>) {
     })
     .method(
         c"_get_extra_info",
-        c"_get_extra_info($self, name, default=None, /)\n--\n\nWhat is known under a name.",
+        c"_get_extra_info($self, /, name, default=None)\n--\n\nWhat is known under a name.",
         |this, args| {
             let [Some(name), default] = args.parse(&EXTRA)? else {
                 return Err(PyTypeError::new_err("name is missing"));
@@ -242,7 +243,7 @@ fn define_hooks(spec: &mut Spec<SslProtocol>) {
     )
     .method(
         c"_fatal_error",
-        c"_fatal_error($self, exc, message='Fatal error on transport', /)\n--\n\nAn error that ends the connection.",
+        c"_fatal_error($self, /, exc, message='Fatal error on transport')\n--\n\nAn error that ends the connection.",
         |this, args| {
             let [Some(error), message] = args.parse(&FATAL)? else {
                 return Err(PyTypeError::new_err("exc is missing"));
@@ -251,7 +252,12 @@ fn define_hooks(spec: &mut Spec<SslProtocol>) {
             shutdown::fatal_error(this, error.clone(), message.as_deref().unwrap_or(shutdown::ON_TRANSPORT))
         },
     )
-    .method1(c"_abort", c"_abort($self, exc, /)\n--\n\nThe end at once.", shutdown::abort);
+    .method1_named(
+        c"_abort",
+        c"_abort($self, /, exc)\n--\n\nThe end at once.",
+        || ("SSLProtocol._abort", "exc"),
+        shutdown::abort,
+    );
 }
 
 fn define_insides(spec: &mut Spec<SslProtocol>) {
@@ -312,7 +318,7 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_function(
         module,
         c"_add_flowcontrol_defaults",
-        c"add_flowcontrol_defaults(high, low, kb)\n--\n\nThe marks (high, low), what is missing from the other one or from kb KiB.",
+        c"_add_flowcontrol_defaults(high, low, kb)\n--\n\nThe marks (high, low), what is missing from the other one or from kb KiB.",
         |py, args| {
             const SIGNATURE: Signature<3> =
                 Signature::function("add_flowcontrol_defaults", [arg("high"), arg("low"), arg("kb")]);

@@ -119,7 +119,7 @@ impl FlowControl {
 
 impl Class for FlowControl {
     const NAME: &'static CStr = c"rasyncio.streams._FlowControl";
-    const DOC: &'static CStr = c"The native half of FlowControlMixin.";
+    const DOC: &'static CStr = c"_FlowControl(loop=None)\n--\n\nThe native half of FlowControlMixin.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -154,9 +154,12 @@ impl Class for FlowControl {
             FlowControl::lose,
         )
         .method0(c"_drain", c"_drain($self, /)\n--\n\nWhat a drain has to wait for, or None.", FlowControl::drain)
-        .method1(c"_get_close_waiter", c"_get_close_waiter($self, stream, /)\n--\n\nFor derived classes.", |_, _| {
-            Err::<(), _>(PyNotImplementedError::new_err(()))
-        })
+        .method1_named(
+            c"_get_close_waiter",
+            c"_get_close_waiter($self, /, stream)\n--\n\nFor derived classes.",
+            || ("FlowControlMixin._get_close_waiter", "stream"),
+            |_, _| Err::<(), _>(PyNotImplementedError::new_err(())),
+        )
         .get_set(
             c"_paused",
             c"",
@@ -340,7 +343,8 @@ fn connection_lost<'py>(this: &Ref<'py, StreamReaderProtocol>, error: &Bound<'py
 
 impl Class for StreamReaderProtocol {
     const NAME: &'static CStr = c"rasyncio.streams._StreamReaderProtocol";
-    const DOC: &'static CStr = c"The native half of StreamReaderProtocol.";
+    const DOC: &'static CStr = c"_StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\n\
+        The native half of StreamReaderProtocol.";
     const DICT: bool = true;
     const FINALIZER: bool = true;
 
@@ -393,14 +397,16 @@ impl Class for StreamReaderProtocol {
                     Ok(!this.over_ssl.get())
                 },
             )
-            .method1(
+            .method1_named(
                 c"_get_close_waiter",
-                c"_get_close_waiter($self, stream, /)\n--\n\nThe future of the connection's end.",
+                c"_get_close_waiter($self, /, stream)\n--\n\nThe future of the connection's end.",
+                || ("StreamReaderProtocol._get_close_waiter", "stream"),
                 |this, _| Ok(this.closed.get(this.py()).map(Own::new)),
             )
-            .method1(
+            .method1_named(
                 c"_replace_transport",
-                c"_replace_transport($self, transport, /)\n--\n\nGo on with another transport, after start_tls().",
+                c"_replace_transport($self, /, transport)\n--\n\nGo on with another transport, after start_tls().",
+                || ("StreamReaderProtocol._replace_transport", "transport"),
                 |this, transport| {
                     let tls = transport.call_method1(intern!(this.py(), "get_extra_info"), ("sslcontext",))?;
                     this.transport.set(transport.clone());

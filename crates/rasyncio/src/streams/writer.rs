@@ -191,9 +191,10 @@ impl Class for StreamWriter {
                     transport(this).call_method1(intern!(py, "get_extra_info"), (name, default)).map(Own::new)
                 },
             )
-            .method1(
+            .method1_named(
                 c"_replace_transport",
-                c"_replace_transport($self, transport, /)\n--\n\nGo on with another transport, after start_tls().",
+                c"_replace_transport($self, /, transport)\n--\n\nGo on with another transport, after start_tls().",
+                || ("StreamWriter._replace_transport", "transport"),
                 |this, transport| {
                     let py = this.py();
                     this.transport.set(transport.clone());

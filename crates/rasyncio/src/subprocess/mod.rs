@@ -184,7 +184,8 @@ macro_rules! slot {
 
 impl Class for StreamProtocol {
     const NAME: &'static CStr = c"rasyncio.subprocess._SubprocessStreamProtocol";
-    const DOC: &'static CStr = c"The native half of SubprocessStreamProtocol.";
+    const DOC: &'static CStr =
+        c"_SubprocessStreamProtocol(limit, loop)\n--\n\nThe native half of SubprocessStreamProtocol.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -224,9 +225,10 @@ impl Class for StreamProtocol {
                 c"_maybe_close_transport($self, /)\n--\n\nClose the transport when everything is over.",
                 maybe_close,
             )
-            .method1(
+            .method1_named(
                 c"_get_close_waiter",
-                c"_get_close_waiter($self, stream, /)\n--\n\nWhat wait_closed() of the input waits for.",
+                c"_get_close_waiter($self, /, stream)\n--\n\nWhat wait_closed() of the input waits for.",
+                || ("SubprocessStreamProtocol._get_close_waiter", "stream"),
                 |this, stream| {
                     let is_stdin = this.stdin.is(stream);
                     Ok(is_stdin.then(|| this.stdin_closed.get(this.py()).map(Own::new)).flatten())

@@ -55,11 +55,16 @@ pub fn ensure_future<'py>(
     }
 }
 
+/// Whether it is an awaitable and no iterable of them. A generator is one of them (3.12; so on 3.11 too).
+pub(super) fn is_single(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(base_futures::isfuture(given)? || (coroutines::is_coroutine(given)? && !coroutines::is_plain_generator(given)?))
+}
+
 fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     const PLAIN: Signature<3> = Signature::function("create_task", [arg("coro"), kw_opt("name"), kw_opt("context")]);
     const ANY: Signature<1> = Signature::function("create_task", [arg("coro")]);
     let event_loop = get_running_loop(py)?;
-    if slots::VERSION >= (3, 14) {
+    if slots::VERSION >= (3, 14) || args.names("eager_start") {
         let ([Some(coroutine)], keywords) = args.parse_extra(&ANY)? else {
             return Err(PyTypeError::new_err("coro is missing"));
         };
@@ -113,6 +118,13 @@ class! {
         outer: Slot,
         /// The task that is noted as waiting for the inner future.
         waiter: Slot,
+    }
+}
+
+impl Shielded {
+    /// The future at the other end.
+    pub fn outer<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.outer.get(py)
     }
 }
 

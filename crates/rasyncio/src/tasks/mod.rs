@@ -29,10 +29,12 @@ use slots::{Own, Ref, Registration, Slot, class};
 use crate::events::LoopCore;
 use crate::futures::Future;
 
-pub use self::create::{ensure_future, set_task_name};
+pub use self::create::{Shielded, ensure_future, set_task_name};
+pub use self::gather::GatheringFuture;
 pub use self::registry::{all_tasks, current_task, enter_task, forget_current, leave_task, swap_current_task};
 pub use self::sleep::quick_sleep;
 pub use self::step::{STEP, WAKEUP};
+pub use self::wait::{AsCompleted, Countdown};
 pub use self::wait_for::quick_wait_for;
 
 class! {

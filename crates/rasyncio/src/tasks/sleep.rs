@@ -87,7 +87,13 @@ impl Class for Pause {
             .get(c"cr_suspended", c"", |this| Ok(this.yielded.get() && !this.over.get()))
             .get(c"cr_await", c"", |_| Ok(()))
             .get(c"cr_frame", c"", |_| Ok(()))
-            .get(c"cr_code", c"", |_| Ok(()))
+            .get(c"cr_code", c"", |this| match this.awaited.get() {
+                Some(_) => {
+                    let sleep = crate::face(this.py(), "tasks")?.getattr(intern!(this.py(), "sleep"))?;
+                    sleep.getattr(intern!(this.py(), "__code__")).map(|code| Some(Own::new(code)))
+                }
+                None => Ok(None),
+            })
             .get(c"cr_origin", c"", |_| Ok(()));
     }
 }

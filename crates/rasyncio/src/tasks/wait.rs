@@ -22,7 +22,7 @@ use super::create::ensure_future;
 use crate::base_events::create_future;
 use crate::events::{Kind, NativeCallback, get_event_loop, get_running_loop};
 use crate::futures::{Future, Next, Wait, given};
-use crate::{base_futures, coroutines, exceptions};
+use crate::{coroutines, exceptions};
 
 /// When a countdown is over.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -36,7 +36,7 @@ enum Until {
 class! {
     /// A gate that opens when enough futures are done.
     pub struct Countdown {
-        gate: Link<Future>,
+        pub(crate) gate: Link<Future>,
         futures: RefCell<Vec<Own>>,
         timer: Slot,
         task: Slot,
@@ -192,7 +192,7 @@ fn wait<'py>(
     timeout: Option<&Bound<'py, PyAny>>,
     return_when: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Own> {
-    if base_futures::isfuture(given_futures)? || coroutines::is_coroutine(given_futures)? {
+    if super::create::is_single(given_futures)? {
         return Err(PyTypeError::new_err(format!("expect a list of futures, not {}", type_name(given_futures)?)));
     }
     if !given_futures.is_truthy()? {
@@ -334,7 +334,7 @@ class! {
         todo: RefCell<Vec<Own>>,
         /// Those that are done, and None for each that was not when the time was over.
         done: RefCell<VecDeque<Own>>,
-        waiters: RefCell<VecDeque<Own>>,
+        pub(crate) waiters: RefCell<VecDeque<Own>>,
         timer: Slot,
         task: Slot,
         left: Cell<usize>,
@@ -509,7 +509,7 @@ fn as_completed<'py>(
 /// Makes tasks of coroutines, and follows all.
 fn begin<'py>(this: &Ref<'py, AsCompleted>, awaitables: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = this.py();
-    if base_futures::isfuture(awaitables)? || coroutines::is_coroutine(awaitables)? {
+    if super::create::is_single(awaitables)? {
         return Err(PyTypeError::new_err(format!("expect an iterable of futures, not {}", type_name(awaitables)?)));
     }
     let event_loop = get_event_loop(py)?;

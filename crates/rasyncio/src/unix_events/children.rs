@@ -365,7 +365,8 @@ fn open_process<'py>(this: &Ref<'py, UnixSubprocessTransport>, args: &Args<'_, '
 
 impl Class for UnixSubprocessTransport {
     const NAME: &'static CStr = c"rasyncio.unix_events._NativeSubprocessTransport";
-    const DOC: &'static CStr = c"The native half of the transport of child processes.";
+    const DOC: &'static CStr = c"_NativeSubprocessTransport(loop, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=None, extra=None, **kwargs)\n--\n\n\
+        The native half of the transport of child processes.";
     const BARE: bool = true;
     const CALLABLE: bool = false;
 

@@ -276,7 +276,7 @@ fn close_handlers(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
 
 impl Class for UnixSelectorEventLoop {
     const NAME: &'static std::ffi::CStr = c"rasyncio.unix_events._UnixLoop";
-    const DOC: &'static std::ffi::CStr = c"The native half of the Unix event loop.";
+    const DOC: &'static std::ffi::CStr = c"_UnixLoop(selector=None)\n--\n\nThe native half of the Unix event loop.";
     const DICT: bool = true;
     const FINALIZER: bool = true;
 
@@ -307,8 +307,8 @@ impl Class for UnixSelectorEventLoop {
         )
         .method0(c"_run_forever_setup", c"_run_forever_setup($self, /)\n--\n\nWhat run_forever() does first; for loops that drive the turns themselves.", wakeup::begin)
         .method0(c"_run_forever_cleanup", c"_run_forever_cleanup($self, /)\n--\n\nWhat run_forever() does last.", wakeup::end)
-        .method1(c"_handle_signal", c"_handle_signal($self, sig, /)\n--\n\nSchedule a signal's handler.", handle_signal)
-        .method1(c"_check_signal", c"_check_signal($self, sig, /)\n--\n\nTypeError or ValueError if sig is no signal.", |_, sig| check_signal(sig))
+        .method1_named(c"_handle_signal", c"_handle_signal($self, /, sig)\n--\n\nSchedule a signal's handler.", || ("_UnixSelectorEventLoop._handle_signal", "sig"), handle_signal)
+        .method1_named(c"_check_signal", c"_check_signal($self, /, sig)\n--\n\nTypeError or ValueError if sig is no signal.", || ("_UnixSelectorEventLoop._check_signal", "sig"), |_, sig| check_signal(sig))
         .method0(c"close", c"close($self, /)\n--\n\nClose the loop and remove its signal handlers. It must not be running.", close)
         .method(
             c"_create_unix_connection",
@@ -320,9 +320,10 @@ impl Class for UnixSelectorEventLoop {
             c"_create_unix_server($self, /, *args)\n--\n\nThe body of create_unix_server().",
             |this, args| sockets::create_unix_server(this, args).map(Own::new),
         )
-        .method1(
+        .method1_named(
             c"_stop_serving",
-            c"_stop_serving($self, sock, /)\n--\n\nAccept no more connections, close the socket, remove its file.",
+            c"_stop_serving($self, /, sock)\n--\n\nAccept no more connections, close the socket, remove its file.",
+            || ("_UnixSelectorEventLoop._stop_serving", "sock"),
             sockets::stop_unix_serving,
         )
         .method(

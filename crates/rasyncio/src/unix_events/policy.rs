@@ -65,6 +65,7 @@ pub fn needs_no_watcher(policy: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 impl Class for UnixPolicy {
     const NAME: &'static CStr = c"rasyncio.unix_events._UnixPolicy";
+    const DOC: &'static CStr = c"_UnixPolicy()\n--\n\nThe native half of the policy of Unix.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -94,9 +95,10 @@ impl Class for UnixPolicy {
                 Ok(Own::new(watcher))
             },
         )
-        .method1(
+        .method1_named(
             c"set_child_watcher",
-            c"set_child_watcher($self, watcher, /)\n--\n\nSet the watcher of child processes, or None. Deprecated by 3.12.",
+            c"set_child_watcher($self, /, watcher)\n--\n\nSet the watcher of child processes, or None. Deprecated by 3.12.",
+            || ("_UnixDefaultEventLoopPolicy.set_child_watcher", "watcher"),
             set_watcher,
         );
     }

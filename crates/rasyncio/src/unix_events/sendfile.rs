@@ -18,7 +18,7 @@ use pyo3::exceptions::{
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use slots::{Args, Own, Ref, Signature, Spec, pos};
+use slots::{Args, Own, Ref, Signature, Spec, arg, opt};
 
 use super::UnixSelectorEventLoop;
 use crate::base_events::create_future;
@@ -84,14 +84,14 @@ fn step<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>) -> Py
     const SIGNATURE: Signature<8> = Signature::method(
         "_UnixSelectorEventLoop._sock_sendfile_native_impl",
         [
-            pos("fut"),
-            pos("registered_fd"),
-            pos("sock"),
-            pos("fileno"),
-            pos("offset"),
-            pos("count"),
-            pos("blocksize"),
-            pos("total_sent"),
+            arg("fut"),
+            arg("registered_fd"),
+            arg("sock"),
+            arg("fileno"),
+            arg("offset"),
+            arg("count"),
+            arg("blocksize"),
+            arg("total_sent"),
         ],
     );
     let py = this.py();
@@ -180,11 +180,13 @@ fn normalized(error: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
 
 /// `_sock_sendfile_update_filepos`: from 3.13.10 in any case, before that if something was sent.
 fn update_position(args: &Args<'_, '_>) -> PyResult<()> {
-    let (number, offset) = match args.positional() {
-        [number, offset] => (number, offset),
-        [number, offset, sent] if sent.gt(0)? => (number, offset),
-        [_, _, _] => return Ok(()),
-        _ => return Err(PyTypeError::new_err("_sock_sendfile_update_filepos() takes a descriptor and an offset")),
+    const SIGNATURE: Signature<3> = Signature::method(
+        "_UnixSelectorEventLoop._sock_sendfile_update_filepos",
+        [arg("fileno"), arg("offset"), opt("total_sent")],
+    );
+    let (number, offset) = match args.parse(&SIGNATURE)? {
+        [Some(number), Some(offset), sent] if sent.is_none_or(|sent| sent.gt(0).unwrap_or(true)) => (number, offset),
+        _ => return Ok(()),
     };
     let os = os(number.py())?;
     os.call_method1("lseek", (number, offset, os.getattr("SEEK_SET")?)).map(drop)
@@ -193,8 +195,10 @@ fn update_position(args: &Args<'_, '_>) -> PyResult<()> {
 /// `_sock_add_cancellation_callback`: a future that is cancelled takes its writer with it.
 fn watch_cancellation<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
     let py = this.py();
-    let [future, socket] = args.positional() else {
-        return Err(PyTypeError::new_err("_sock_add_cancellation_callback() takes a future and a socket"));
+    const SIGNATURE: Signature<2> =
+        Signature::method("_UnixSelectorEventLoop._sock_add_cancellation_callback", [arg("fut"), arg("sock")]);
+    let [Some(future), Some(socket)] = args.parse(&SIGNATURE)? else {
+        return Err(PyTypeError::new_err("an argument is missing"));
     };
     let done = this.any().getattr(intern!(py, "_sock_sendfile_done"))?;
     let callback = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?.call1((done, socket))?;
@@ -225,18 +229,18 @@ pub(super) fn define(spec: &mut Spec<UnixSelectorEventLoop>) {
     )
     .method(
         c"_sock_sendfile_native_impl",
-        c"_sock_sendfile_native_impl($self, fut, registered_fd, sock, fileno, offset, count, blocksize, total_sent, /)\n--\n\n\
+        c"_sock_sendfile_native_impl($self, /, fut, registered_fd, sock, fileno, offset, count, blocksize, total_sent)\n--\n\n\
         Send a part of a file, and go on when the socket can be written.",
         step,
     )
     .method(
         c"_sock_sendfile_update_filepos",
-        c"_sock_sendfile_update_filepos($self, fileno, offset, total_sent=1, /)\n--\n\nPut a file at a position.",
+        c"_sock_sendfile_update_filepos($self, /, fileno, offset, total_sent=1)\n--\n\nPut a file at a position.",
         |_, args| update_position(args),
     )
     .method(
         c"_sock_add_cancellation_callback",
-        c"_sock_add_cancellation_callback($self, fut, sock, /)\n--\n\nA cancelled future removes its writer.",
+        c"_sock_add_cancellation_callback($self, /, fut, sock)\n--\n\nA cancelled future removes its writer.",
         watch_cancellation,
     )
     .method(c"_sock_sendfile_done", c"_sock_sendfile_done($self, sock, fut, /)\n--\n\nRemove a cancelled future's writer.", done);

@@ -236,7 +236,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
     )
     .method(
         c"_getaddrinfo_debug",
-        c"_getaddrinfo_debug($self, host, port, family, type, proto, flags, /)\n--\n\n\
+        c"_getaddrinfo_debug($self, /, host, port, family, type, proto, flags)\n--\n\n\
         getaddrinfo() with its time logged.",
         getaddrinfo_debug,
     )

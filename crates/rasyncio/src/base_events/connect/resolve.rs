@@ -222,7 +222,12 @@ pub(super) fn getaddrinfo<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, '
 /// Debug mode's getaddrinfo, in the executor: the time is logged.
 pub(super) fn getaddrinfo_debug<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let py = this.py();
-    let [host, port, rest @ ..] = args.positional() else {
+    const SIGNATURE: Signature<6> = Signature::method(
+        "BaseEventLoop._getaddrinfo_debug",
+        [arg("host"), arg("port"), arg("family"), arg("type"), arg("proto"), arg("flags")],
+    );
+    let all: Vec<_> = args.parse(&SIGNATURE)?.into_iter().flatten().collect();
+    let [host, port, rest @ ..] = all.as_slice() else {
         return Err(PyTypeError::new_err("host and port are missing"));
     };
     let mut text = format!("{}:{}", host.str()?, port.repr()?);
@@ -234,7 +239,7 @@ pub(super) fn getaddrinfo_debug<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args
     let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
     logger.call_method1(intern!(py, "debug"), ("Get address info %s", &text))?;
     let begun = run::time_of(this.base())?;
-    let positional = PyTuple::new(py, args.positional().iter().cloned())?;
+    let positional = PyTuple::new(py, &all)?;
     let infos = socket_module(py)?.getattr(intern!(py, "getaddrinfo"))?.call1(positional)?;
     let taken = run::time_of(this.base())? - begun;
     let text = format!("Getting address info {text} took {:.3}ms: {}", taken * 1e3, infos.repr()?);

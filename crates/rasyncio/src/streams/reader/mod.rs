@@ -382,6 +382,12 @@ impl Class for StreamReader {
                 StreamReader::set_transport,
             )
             .method1_named(
+                c"_replace_transport",
+                c"_replace_transport($self, /, transport)\n--\n\nSay that the data comes from another transport.",
+                || ("StreamReader._replace_transport", "transport"),
+                StreamReader::replace_transport,
+            )
+            .method1_named(
                 c"feed_data",
                 c"feed_data($self, /, data)\n--\n\nAdd bytes.",
                 || ("StreamReader.feed_data", "data"),

@@ -334,9 +334,10 @@ impl Class for PipeTransport {
             c"get_extra_info($self, /, name, default=None)\n--\n\n'pipe', or what was given at creation.",
             |this, args| extra_info(&this.extra, args),
         )
-        .method1(
+        .method1_named(
             c"_call_connection_lost",
-            c"_call_connection_lost($self, exc, /)\n--\n\nTell the protocol and close the pipe.",
+            c"_call_connection_lost($self, /, exc)\n--\n\nTell the protocol and close the pipe.",
+            || ("_UnixReadPipeTransport._call_connection_lost", "exc"),
             PipeTransport::call_connection_lost,
         )
         .get_set(

@@ -158,36 +158,50 @@ mod public {
     impl Class for AbstractChildWatcher {
         const NAME: &'static CStr = c"rasyncio.unix_events.AbstractChildWatcher";
         const DOC: &'static CStr =
-            c"What a watcher of child processes must be able to do. Processes are started in a `with` block of it.";
+            c"AbstractChildWatcher()\n--\n\nWhat a watcher of child processes must be able to do. Processes are started in a `with` block of it.";
         const DICT: bool = true;
 
         fn define(spec: &mut Spec<Self>) {
             fn missing<T>() -> PyResult<T> {
                 Err(PyNotImplementedError::new_err(()))
             }
-            spec.class_method(c"__init_subclass__", c"Warns of a class derived outside of this module.", |class, _| {
-                let py = class.py();
-                let module = class.getattr(intern!(py, "__module__"))?;
-                if module.eq("rasyncio.unix_events")? { Ok(()) } else { deprecated(py, "AbstractChildWatcher") }
-            })
+            spec.class_method(
+                c"__init_subclass__",
+                c"__init_subclass__($type, /)\n--\n\nWarns of a class derived outside of this module.",
+                |class, _| {
+                    let py = class.py();
+                    let module = class.getattr(intern!(py, "__module__"))?;
+                    if module.eq("rasyncio.unix_events")? { Ok(()) } else { deprecated(py, "AbstractChildWatcher") }
+                },
+            )
             .method(
                 c"add_child_handler",
                 c"add_child_handler($self, pid, callback, *args)\n--\n\n\
                 Have callback(pid, returncode, *args) called, from any thread, when the process has ended.",
                 |_, _| missing::<()>(),
             )
-            .method1(
+            .method1_named(
                 c"remove_child_handler",
-                c"remove_child_handler($self, pid, /)\n--\n\nForget a process; answer whether it was known.",
+                c"remove_child_handler($self, /, pid)\n--\n\nForget a process; answer whether it was known.",
+                || ("AbstractChildWatcher.remove_child_handler", "pid"),
                 |_, _| missing::<()>(),
             )
-            .method1(c"attach_loop", c"attach_loop($self, loop, /)\n--\n\nWork by this loop, or by none.", |_, _| {
-                missing::<()>()
-            })
+            .method1_named(
+                c"attach_loop",
+                c"attach_loop($self, /, loop)\n--\n\nWork by this loop, or by none.",
+                || ("AbstractChildWatcher.attach_loop", "loop"),
+                |_, _| missing::<()>(),
+            )
             .method0(c"close", c"close($self, /)\n--\n\nGive back what the watcher holds.", |_| missing::<()>())
             .method0(c"is_active", c"is_active($self, /)\n--\n\nWhether exits will be noticed.", |_| missing::<()>())
-            .method0(c"__enter__", c"Begin to start processes; answers the watcher.", |_| missing::<()>())
-            .method(c"__exit__", c"All started processes have their handlers.", |_, _| missing::<()>());
+            .method0(c"__enter__", c"__enter__($self, /)\n--\n\nBegin to start processes; answers the watcher.", |_| {
+                missing::<()>()
+            })
+            .method(
+                c"__exit__",
+                c"__exit__($self, /, a, b, c)\n--\n\nAll started processes have their handlers.",
+                |_, _| missing::<()>(),
+            );
         }
     }
 }

@@ -126,7 +126,8 @@ fn add_handler<'py>(this: &Ref<'py, MultiLoopChildWatcher>, args: &Args<'_, 'py>
 
 impl Class for MultiLoopChildWatcher {
     const NAME: &'static CStr = c"rasyncio.unix_events.MultiLoopChildWatcher";
-    const DOC: &'static CStr = c"Watches child processes by SIGCHLD, for the loops of all threads. Deprecated.";
+    const DOC: &'static CStr =
+        c"MultiLoopChildWatcher()\n--\n\nWatches child processes by SIGCHLD, for the loops of all threads. Deprecated.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -148,22 +149,24 @@ impl Class for MultiLoopChildWatcher {
                 Ok(this.saved.is_set())
             })
             .method0(c"close", c"close($self, /)\n--\n\nForget all processes; restore SIGCHLD's handler.", close)
-            .method1(
+            .method1_named(
                 c"attach_loop",
-                c"attach_loop($self, loop, /)\n--\n\nHandle SIGCHLD; main thread only.",
+                c"attach_loop($self, /, loop)\n--\n\nHandle SIGCHLD; main thread only.",
+                || ("MultiLoopChildWatcher.attach_loop", "loop"),
                 |this, _| attach(this),
             )
-            .method0(c"__enter__", c"The watcher.", |this| Ok(Own::new(this.any().clone())))
-            .method(c"__exit__", c"", |_, _| Ok(()))
+            .method0(c"__enter__", c"__enter__($self, /)\n--\n\nThe watcher.", |this| Ok(Own::new(this.any().clone())))
+            .method(c"__exit__", c"__exit__($self, /, exc_type, exc_val, exc_tb)\n--\n\nNothing.", |_, _| Ok(()))
             .method(
                 c"add_child_handler",
                 c"add_child_handler($self, pid, callback, *args)\n--\n\n\
                 Have the running loop call callback(pid, returncode, *args) when the process has ended.",
                 add_handler,
             )
-            .method1(
+            .method1_named(
                 c"remove_child_handler",
-                c"remove_child_handler($self, pid, /)\n--\n\nForget a process; answer whether it was known.",
+                c"remove_child_handler($self, /, pid)\n--\n\nForget a process; answer whether it was known.",
+                || ("MultiLoopChildWatcher.remove_child_handler", "pid"),
                 |this, pid| {
                     let known = callbacks(this)?;
                     let is_known = known.contains(pid)?;
@@ -179,7 +182,12 @@ impl Class for MultiLoopChildWatcher {
                 }
                 Ok(())
             })
-            .method1(c"_do_waitpid", c"_do_waitpid($self, expected_pid, /)\n--\n\nAsk for one process.", ask)
+            .method1_named(
+                c"_do_waitpid",
+                c"_do_waitpid($self, /, expected_pid)\n--\n\nAsk for one process.",
+                || ("MultiLoopChildWatcher._do_waitpid", "expected_pid"),
+                ask,
+            )
             .method(c"_sig_chld", c"_sig_chld($self, signum, frame)\n--\n\nThe handler of SIGCHLD.", |this, _| {
                 on_signal(this)
             });

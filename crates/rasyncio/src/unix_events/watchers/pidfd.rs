@@ -159,7 +159,11 @@ impl Class for PidfdChildWatcher {
     } else {
         c"rasyncio.unix_events.PidfdChildWatcher"
     };
-    const DOC: &'static CStr = c"Watches child processes by descriptors of them, in the running loop's poller.";
+    const DOC: &'static CStr = if cfg!(Py_3_14) {
+        c"_PidfdChildWatcher()\n--\n\nWatches child processes by descriptors of them, in the running loop's poller."
+    } else {
+        c"PidfdChildWatcher()\n--\n\nWatches child processes by descriptors of them, in the running loop's poller."
+    };
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -177,14 +181,16 @@ impl Class for PidfdChildWatcher {
         if cfg!(Py_3_14) {
             return;
         }
-        spec.method1(
+        spec.method1_named(
             c"remove_child_handler",
-            c"remove_child_handler($self, pid, /)\n--\n\nNothing but on 3.11, where it forgets a process.",
+            c"remove_child_handler($self, /, pid)\n--\n\nNothing but on 3.11, where it forgets a process.",
+            || ("PidfdChildWatcher.remove_child_handler", "pid"),
             remove,
         )
-        .method1(
+        .method1_named(
             c"attach_loop",
-            c"attach_loop($self, loop, /)\n--\n\nNothing but on 3.11, where the loop is noted.",
+            c"attach_loop($self, /, loop)\n--\n\nNothing but on 3.11, where the loop is noted.",
+            || ("PidfdChildWatcher.attach_loop", "loop"),
             attach,
         )
         .method0(c"close", c"close($self, /)\n--\n\nForget the loop, on 3.11.", |this| match ATTACHED {
@@ -192,8 +198,12 @@ impl Class for PidfdChildWatcher {
             false => Ok(()),
         })
         .method0(c"is_active", c"is_active($self, /)\n--\n\nTrue; on 3.11, whether the noted loop runs.", is_active)
-        .method0(c"__enter__", c"The watcher.", |this| Ok(Own::new(this.any().clone())))
-        .method(c"__exit__", c"", |_, _| Ok(()));
+        .method0(c"__enter__", c"__enter__($self, /)\n--\n\nThe watcher.", |this| Ok(Own::new(this.any().clone())))
+        .method(
+            c"__exit__",
+            c"__exit__($self, /, exc_type, exc_value, exc_traceback)\n--\n\nNothing.",
+            |_, _| Ok(()),
+        );
         if ATTACHED {
             spec.get(c"_loop", c"The loop that was attached.", |this| {
                 Ok(Own::new(this.event_loop.get_or_none(this.py())))

@@ -123,7 +123,8 @@ fn remove(this: &Ref<'_, BaseChildWatcher>, pid: &Bound<'_, PyAny>) -> PyResult<
 
 impl Class for BaseChildWatcher {
     const NAME: &'static CStr = c"rasyncio.unix_events.BaseChildWatcher";
-    const DOC: &'static CStr = c"What the watchers share that a loop's handler of SIGCHLD drives.";
+    const DOC: &'static CStr =
+        c"BaseChildWatcher()\n--\n\nWhat the watchers share that a loop's handler of SIGCHLD drives.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -133,11 +134,19 @@ impl Class for BaseChildWatcher {
                 this.any().call_method1(intern!(this.py(), "attach_loop"), (this.py().None(),)).map(drop)
             })
             .method0(c"is_active", c"is_active($self, /)\n--\n\nWhether the attached loop runs.", is_active)
-            .method1(c"attach_loop", c"attach_loop($self, loop, /)\n--\n\nHave this loop handle SIGCHLD.", attach)
+            .method1_named(
+                c"attach_loop",
+                c"attach_loop($self, /, loop)\n--\n\nHave this loop handle SIGCHLD.",
+                || ("BaseChildWatcher.attach_loop", "loop"),
+                attach,
+            )
             .method0(c"_sig_chld", c"_sig_chld($self, /)\n--\n\nWhat the loop calls at SIGCHLD.", on_signal)
-            .method1(c"_do_waitpid", c"_do_waitpid($self, expected_pid, /)\n--\n\nFor derived classes.", |_, _| {
-                Err::<(), _>(PyNotImplementedError::new_err(()))
-            })
+            .method1_named(
+                c"_do_waitpid",
+                c"_do_waitpid($self, /, expected_pid)\n--\n\nFor derived classes.",
+                || ("BaseChildWatcher._do_waitpid", "expected_pid"),
+                |_, _| Err::<(), _>(PyNotImplementedError::new_err(())),
+            )
             .method0(c"_do_waitpid_all", c"_do_waitpid_all($self, /)\n--\n\nFor derived classes.", |_| {
                 Err::<(), _>(PyNotImplementedError::new_err(()))
             });
@@ -184,7 +193,7 @@ fn take<'py>(dict: &Bound<'py, PyDict>, key: &Bound<'py, PyAny>) -> PyResult<Opt
 
 impl Class for SafeChildWatcher {
     const NAME: &'static CStr = c"rasyncio.unix_events.SafeChildWatcher";
-    const DOC: &'static CStr = c"Asks for each of its processes at every SIGCHLD; disturbs nobody else's. Deprecated.";
+    const DOC: &'static CStr = c"SafeChildWatcher()\n--\n\nAsks for each of its processes at every SIGCHLD; disturbs nobody else's. Deprecated.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -207,15 +216,21 @@ impl Class for SafeChildWatcher {
                     this.any().call_method1(intern!(this.py(), "_do_waitpid"), (pid,)).map(drop)
                 },
             )
-            .method1(
+            .method1_named(
                 c"remove_child_handler",
-                c"remove_child_handler($self, pid, /)\n--\n\nForget a process; answer whether it was known.",
+                c"remove_child_handler($self, /, pid)\n--\n\nForget a process; answer whether it was known.",
+                || ("SafeChildWatcher.remove_child_handler", "pid"),
                 |this, pid| remove(this.base(), pid),
             )
-            .method0(c"__enter__", c"The watcher.", |this| Ok(Own::new(this.any().clone())))
-            .method(c"__exit__", c"", |_, _| Ok(()))
+            .method0(c"__enter__", c"__enter__($self, /)\n--\n\nThe watcher.", |this| Ok(Own::new(this.any().clone())))
+            .method(c"__exit__", c"__exit__($self, /, a, b, c)\n--\n\nNothing.", |_, _| Ok(()))
             .method0(c"_do_waitpid_all", c"_do_waitpid_all($self, /)\n--\n\nAsk for each process.", ask_all)
-            .method1(c"_do_waitpid", c"_do_waitpid($self, expected_pid, /)\n--\n\nAsk for one process.", ask);
+            .method1_named(
+                c"_do_waitpid",
+                c"_do_waitpid($self, /, expected_pid)\n--\n\nAsk for one process.",
+                || ("SafeChildWatcher._do_waitpid", "expected_pid"),
+                ask,
+            );
     }
 }
 
@@ -269,7 +284,8 @@ fn reap_all(this: &Ref<'_, FastChildWatcher>) -> PyResult<()> {
 
 impl Class for FastChildWatcher {
     const NAME: &'static CStr = c"rasyncio.unix_events.FastChildWatcher";
-    const DOC: &'static CStr = c"Reaps every process that has ended, also those of others. Deprecated.";
+    const DOC: &'static CStr =
+        c"FastChildWatcher()\n--\n\nReaps every process that has ended, also those of others. Deprecated.";
     const DICT: bool = true;
 
     fn define(spec: &mut Spec<Self>) {
@@ -284,20 +300,29 @@ impl Class for FastChildWatcher {
                 dict(py, &this.zombies)?.clear();
                 this.any().call_method1(intern!(py, "attach_loop"), (py.None(),)).map(drop)
             })
-            .method0(c"__enter__", c"Begin to start processes; answers the watcher.", |this| {
-                this.starting.set(this.starting.get() + 1);
-                Ok(Own::new(this.any().clone()))
-            })
-            .method(c"__exit__", c"All started processes have their handlers.", |this, _| end_of_starting(this))
+            .method0(
+                c"__enter__",
+                c"__enter__($self, /)\n--\n\nBegin to start processes; answers the watcher.",
+                |this| {
+                    this.starting.set(this.starting.get() + 1);
+                    Ok(Own::new(this.any().clone()))
+                },
+            )
+            .method(
+                c"__exit__",
+                c"__exit__($self, /, a, b, c)\n--\n\nAll started processes have their handlers.",
+                |this, _| end_of_starting(this),
+            )
             .method(
                 c"add_child_handler",
                 c"add_child_handler($self, pid, callback, *args)\n--\n\n\
                 Have callback(pid, returncode, *args) called when the process has ended.",
                 add_to_fast,
             )
-            .method1(
+            .method1_named(
                 c"remove_child_handler",
-                c"remove_child_handler($self, pid, /)\n--\n\nForget a process; answer whether it was known.",
+                c"remove_child_handler($self, /, pid)\n--\n\nForget a process; answer whether it was known.",
+                || ("FastChildWatcher.remove_child_handler", "pid"),
                 |this, pid| remove(this.base(), pid),
             )
             .method0(c"_do_waitpid_all", c"_do_waitpid_all($self, /)\n--\n\nReap whatever has ended.", reap_all);

@@ -142,7 +142,11 @@ impl Class for ThreadedChildWatcher {
     } else {
         c"rasyncio.unix_events.ThreadedChildWatcher"
     };
-    const DOC: &'static CStr = c"Watches child processes by threads, one for each.";
+    const DOC: &'static CStr = if cfg!(Py_3_14) {
+        c"_ThreadedChildWatcher()\n--\n\nWatches child processes by threads, one for each."
+    } else {
+        c"ThreadedChildWatcher()\n--\n\nWatches child processes by threads, one for each."
+    };
     const DICT: bool = true;
     const FINALIZER: bool = true;
 
@@ -182,13 +186,21 @@ impl Class for ThreadedChildWatcher {
         if cfg!(Py_3_14) {
             return;
         }
-        spec.method1(c"remove_child_handler", c"remove_child_handler($self, pid, /)\n--\n\nNothing: True.", |_, _| {
-            Ok(true)
-        })
-        .method1(c"attach_loop", c"attach_loop($self, loop, /)\n--\n\nNothing: any loop will do.", |_, _| Ok(()))
+        spec.method1_named(
+            c"remove_child_handler",
+            c"remove_child_handler($self, /, pid)\n--\n\nNothing: True.",
+            || ("ThreadedChildWatcher.remove_child_handler", "pid"),
+            |_, _| Ok(true),
+        )
+        .method1_named(
+            c"attach_loop",
+            c"attach_loop($self, /, loop)\n--\n\nNothing: any loop will do.",
+            || ("ThreadedChildWatcher.attach_loop", "loop"),
+            |_, _| Ok(()),
+        )
         .method0(c"close", c"close($self, /)\n--\n\nNothing.", |_| Ok(()))
         .method0(c"is_active", c"is_active($self, /)\n--\n\nTrue.", |_| Ok(true))
-        .method0(c"__enter__", c"The watcher.", |this| Ok(Own::new(this.any().clone())))
-        .method(c"__exit__", c"", |_, _| Ok(()));
+        .method0(c"__enter__", c"__enter__($self, /)\n--\n\nThe watcher.", |this| Ok(Own::new(this.any().clone())))
+        .method(c"__exit__", c"__exit__($self, /, exc_type, exc_val, exc_tb)\n--\n\nNothing.", |_, _| Ok(()));
     }
 }
