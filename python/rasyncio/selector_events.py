@@ -48,12 +48,14 @@ class BaseSelectorEventLoop(_rasyncio._BaseSelectorEventLoop, BaseEventLoop):
 class _SelectorTransport(_FlowControlMixin, Transport):
     """What the classes of transports on sockets derive from."""
 
+    max_size = 256 * 1024
     __new__ = _rasyncio._new_selector_transport
 
 
 class _SelectorSocketTransport(_SelectorTransport):
     """What makes a transport for a stream socket, and is its `__class__`: the native class cannot derive from asyncio's."""
 
+    _start_tls_compatible = True
     __new__ = _rasyncio._new_socket_transport
 
 

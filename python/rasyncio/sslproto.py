@@ -44,5 +44,7 @@ class SSLProtocol(_rasyncio._SSLProtocol, BufferedProtocol):
 class _SSLProtocolTransport(_FlowControlMixin, Transport):
     """What `__class__` of a TLS transport is: the native class cannot derive from asyncio.Transport, this one does."""
 
+    _start_tls_compatible = True
+
 
 lend(_rasyncio._SSLProtocolTransport, _SSLProtocolTransport)

@@ -38,6 +38,7 @@ class _UnixSelectorEventLoop(_rasyncio._UnixLoop, BaseSelectorEventLoop):
 class _UnixReadPipeTransport(ReadTransport):
     """What makes a transport for a pipe to read from, and is its `__class__`: the native class cannot derive from asyncio's."""
 
+    max_size = 256 * 1024
     __new__ = _rasyncio._new_read_pipe
 
 

@@ -166,9 +166,10 @@ impl Class for SslTransport {
             c"abort($self, /)\n--\n\nClose the connection at once; what is written and not sent is lost.",
             |this| SslTransport::force_close(this, &this.py().None().into_bound(this.py())),
         )
-        .method1(
+        .method1_named(
             c"_force_close",
-            c"_force_close($self, exc, /)\n--\n\nabort() with an exception for connection_lost().",
+            c"_force_close($self, /, exc)\n--\n\nabort() with an exception for connection_lost().",
+            || ("_SSLProtocolTransport._force_close", "exc"),
             SslTransport::force_close,
         )
         .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether data is being received.", |this| {
@@ -241,9 +242,10 @@ impl Class for SslTransport {
         .get(c"_sendfile_compatible", c"", |this| {
             constant(this.py(), "_SendfileMode")?.getattr(intern!(this.py(), "FALLBACK")).map(Own::new)
         })
-        .method1(
+        .method1_named(
             c"_test__append_write_backlog",
-            c"_test__append_write_backlog($self, data, /)\n--\n\nFor tests: bytes that wait, without a try to send them.",
+            c"_test__append_write_backlog($self, /, data)\n--\n\nFor tests: bytes that wait, without a try to send them.",
+            || ("_SSLProtocolTransport._test__append_write_backlog", "data"),
             |this, data| SslTransport::protocol(this).map_or(Ok(()), |protocol| write::push(&protocol, data)),
         );
         define_marks(spec);

@@ -375,9 +375,10 @@ impl Class for DatagramTransport {
             .method(c"writelines", c"writelines($self, /, list_of_data)\n--\n\nNotImplementedError: see sendto().", no_stream)
             .method(c"write_eof", c"write_eof($self, /)\n--\n\nNotImplementedError: datagrams have no end.", no_stream)
             .method(c"can_write_eof", c"can_write_eof($self, /)\n--\n\nNotImplementedError.", no_stream)
-            .method1(
+            .method1_named(
                 c"_force_close",
-                c"_force_close($self, exc, /)\n--\n\nabort() with an exception for connection_lost().",
+                c"_force_close($self, /, exc)\n--\n\nabort() with an exception for connection_lost().",
+                || ("_SelectorTransport._force_close", "exc"),
                 |this, error| force_close(this, Some(error.clone()).filter(|e| !e.is_none())),
             )
             .get_set(

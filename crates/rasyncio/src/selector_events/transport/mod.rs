@@ -542,10 +542,11 @@ impl Class for SocketTransport {
                 this.empty_waiter.unset();
                 Ok(())
             })
-            .method1(
+            .method1_named(
                 c"_force_close",
-                c"_force_close($self, exc, /)\n--\n\n\
+                c"_force_close($self, /, exc)\n--\n\n\
                 abort() with an exception for connection_lost().",
+                || ("_SelectorTransport._force_close", "exc"),
                 |this, error| force_close(this, Some(error.clone()).filter(|e| !e.is_none())),
             )
             .get(c"max_size", c"The most bytes that one read takes.", |_| Ok(MOST_BYTES))

@@ -257,9 +257,10 @@ impl Class for ReadPipe {
             let none = this.py().None().into_bound(this.py());
             if this.closing.get() { Ok(()) } else { close_by_name(this, &none) }
         })
-        .method1(
+        .method1_named(
             c"_close",
-            c"_close($self, exc, /)\n--\n\nclose() with an exception for connection_lost().",
+            c"_close($self, /, exc)\n--\n\nclose() with an exception for connection_lost().",
+            || ("_UnixReadPipeTransport._close", "exc"),
             close_with,
         )
         .method0(c"_read_ready", c"_read_ready($self, /)\n--\n\nRead what there is.", read_ready)
