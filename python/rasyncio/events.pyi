@@ -612,7 +612,7 @@ class _AbstractEventLoopPolicy(_StdlibPolicy):
         def get_child_watcher(self) -> Any:
             """The watcher of child processes, made if there is none."""
 
-        def set_child_watcher(self, watcher: Any, /) -> None:
+        def set_child_watcher(self, watcher: Any) -> None:
             """Set the watcher of child processes, or None for the default one."""
 
 class _BaseDefaultEventLoopPolicy(_AbstractEventLoopPolicy):

@@ -51,3 +51,12 @@ class SSLProtocol(BufferedProtocol):
 
 class _SSLProtocolTransport(Transport):
     """What the program's protocol writes to."""
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """The marks (low, high) of what waits to be decrypted, in bytes."""
+
+    def get_read_buffer_size(self) -> int:
+        """How many bytes wait to be decrypted."""
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the marks, in bytes; what is left out is made of the other."""

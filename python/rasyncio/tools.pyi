@@ -2,6 +2,8 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any, NoReturn
 
+__all__ = ()
+
 class NodeType(Enum):
     """What stands in a tree: a function in which somebody waits, or a task."""
 

@@ -61,10 +61,10 @@ else:
         def add_child_handler(self, pid: int, callback: Callable[[int, int, *_Ts], object], *args: *_Ts) -> None:
             """Have callback(pid, returncode, *args) called, from any thread, when the process has ended."""
 
-        def remove_child_handler(self, pid: int, /) -> bool:
+        def remove_child_handler(self, pid: int) -> bool:
             """Forget a process.  Returns whether it was known."""
 
-        def attach_loop(self, loop: AbstractEventLoop | None, /) -> None:
+        def attach_loop(self, loop: AbstractEventLoop | None) -> None:
             """Work by this loop, or by none."""
 
         def close(self) -> None:
