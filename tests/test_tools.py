@@ -1,6 +1,6 @@
 """Trees and tables of what is known of a process's tasks; CPython's own tests of them run from 3.14 on, these everywhere."""
 
-import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -130,10 +130,30 @@ def test_a_ring_is_told_and_ends_the_program(capsys, monkeypatch):
     assert "contains cycles" in errors and ("cycle: a → b → a" in errors or "cycle: b → a → b" in errors)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="these Pythons can look into a process")
-def test_before_3_14_nothing_can_be_looked_into():
-    with pytest.raises(NotImplementedError, match="_remote_debugging"):
-        tools.get_all_awaited_by(os.getpid())
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="these Pythons can look into any process")
+def test_before_3_14_only_a_process_that_runs_rasyncio_can_be_asked():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        with pytest.raises(RuntimeError, match=f"process {other.pid} has not imported rasyncio"):
+            tools.get_all_awaited_by(other.pid)
+        other.communicate(b"\n")
+
+
+def test_the_tasks_of_another_process():
+    code = """import rasyncio as asyncio
+async def inner(): await asyncio.get_running_loop().create_future()
+async def main():
+    task = asyncio.create_task(inner(), name="inner")
+    asyncio.get_running_loop().call_soon(print, "ready")
+    await task
+asyncio.run(main())"""
+    with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "ready\n"
+            [lines] = tools.build_async_tree(tools.get_all_awaited_by(other.pid))
+        finally:
+            other.kill()
+    words = [line.split()[1:3] for line in lines]
+    assert words == [["(T)", "Task-1"], ["main", "<string>:6"], ["(T)", "inner"], ["inner", "<string>:2"]]
 
 
 def test_kinds_of_nodes():

@@ -108,7 +108,7 @@ def describe_tasks(frame):
     waiters = {}
     for task in tasks:
         waiters.setdefault(id(task), set()).update(map(id, getattr(task, "_asyncio_awaited_by", None) or ()))
-        # On Pythons that keep no edges, a task knows the future that it waits for, and a gathering one its children.
+        # Of tasks that are not ours, a task knows the future that it waits for, and a gathering one its children.
         future = getattr(task, "_fut_waiter", None)
         for awaited in (future, *(getattr(future, "_children", None) or ())):
             if issubclass(type(awaited), classes):
@@ -208,10 +208,8 @@ def ask(process, wait=WAIT):
 
 def show(command, process):
     """What `python -m rasyncio ps PID` and `pstree PID` print."""
-    try:
-        from . import tools
-    except ImportError:
-        raise NotImplementedError("rasyncio has no asyncio.tools yet, which prints what is known of tasks") from None
+    from . import tools
+
     display = {"ps": tools.display_awaited_by_tasks_table, "pstree": tools.display_awaited_by_tasks_tree}
     display[command](process, retries=0)
 

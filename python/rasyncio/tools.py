@@ -1,6 +1,6 @@
 """The tasks of another process as a tree or a table.
 
-It came to asyncio with Python 3.14, and is here on all versions; to look into a process takes 3.14.
+It came to asyncio with Python 3.14, and is here on all versions, for processes that run rasyncio; from 3.14 on for others too.
 """
 
 __all__ = ()

@@ -1,7 +1,8 @@
 //! tools: the tasks of another process as a tree or a table (asyncio.tools, 3.14; here on every Python).
 //!
-//! Called by users, and through the face by whoever wants the texts; calls `_remote_debugging` to look into the process, which
-//! CPython has from 3.14 on, and which finds the tasks of the standard library's asyncio. What it answers is read by name:
+//! Called by users and by `python -m rasyncio ps`; has a process that runs rasyncio asked for its tasks (`_ps` in the package),
+//! and looks into others by `_remote_debugging`, which CPython has from 3.14 on and which finds the tasks of the standard
+//! library's asyncio. What comes of it is read by name:
 //!
 //! - per thread: `thread_id` and its tasks (`awaited_by`);
 //! - per task: `task_id`, `task_name`, `coroutine_stack`, `awaited_by`;
@@ -12,14 +13,13 @@
 //! tasks that it awaits. Functions of the same name below the same node are one. Tasks that await each other in a ring have no
 //! tree: CycleFoundException. No function calls itself, so the chains may be of any length.
 //!
-//! Differs from CPython: looking into a process without `_remote_debugging` is a NotImplementedError, and this module can be
-//! imported without it.
+//! Differs from CPython: this module can be imported without `_remote_debugging`.
 
 use std::collections::HashMap;
 
 use pyo3::exceptions::{
-    PyMemoryError, PyNotImplementedError, PyOSError, PyPermissionError, PyProcessLookupError, PyRuntimeError,
-    PySystemExit, PyTypeError, PyUnicodeDecodeError,
+    PyMemoryError, PyOSError, PyPermissionError, PyProcessLookupError, PyRuntimeError, PySystemExit, PyTypeError,
+    PyUnicodeDecodeError,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -333,11 +333,15 @@ fn task_table<'py>(result: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
 
 fn all_awaited_by<'py>(pid: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = pid.py();
-    match face(py, "tools")?.getattr(intern!(py, "RemoteUnwinder")) {
-        Ok(unwinder) => unwinder.call1((pid,))?.call_method0(intern!(py, "get_all_awaited_by")),
-        Err(_) => Err(PyNotImplementedError::new_err(
-            "looking into another process needs the module _remote_debugging, which CPython has from 3.14 on",
-        )),
+    let asking = py.import(intern!(py, "rasyncio._ps"))?;
+    match asking.call_method1(intern!(py, "get_all_awaited_by"), (pid,)) {
+        Err(error) if error.is_instance_of::<PyRuntimeError>(py) && slots::VERSION >= (3, 14) => {
+            match face(py, "tools")?.getattr(intern!(py, "RemoteUnwinder")) {
+                Ok(unwinder) => unwinder.call1((pid,))?.call_method0(intern!(py, "get_all_awaited_by")),
+                Err(_) => Err(error),
+            }
+        }
+        answer => answer,
     }
 }
 
@@ -384,7 +388,7 @@ fn awaited_by_tasks<'py>(pid: &Bound<'py, PyAny>, retries: u32) -> PyResult<Boun
         if error.is_instance_of::<PyProcessLookupError>(py) {
             return Err(give_up(py, &format!("Error: process {pid} not found.")));
         }
-        if error.is_instance_of::<PyNotImplementedError>(py) || !is_transient {
+        if !is_transient {
             return Err(error);
         }
         if left == 0 {
