@@ -25,6 +25,7 @@ use pyo3::types::{PyDict, PyModule, PyTuple};
 use pyo3::{intern, sync::PyOnceLock};
 use slots::{Args, Own, Ref, Signature, add_function, kw_opt, pos_opt};
 
+use crate::base_futures::isfuture;
 use crate::events::running_loop;
 use crate::futures::{Future, given};
 use crate::tasks::{Task, current_task};
@@ -47,15 +48,22 @@ struct Node<'py> {
 /// How many frames of each stack are wanted; None for all.
 type Limit = Option<i64>;
 
-/// The future if it is one of ours, or the TypeError.
-fn checked<'a, 'py>(future: &'a Bound<'py, PyAny>) -> PyResult<&'a Ref<'py, Future>> {
-    match Ref::<Future>::cast(future) {
-        Some(native) => Ok(native),
-        None => {
-            let text = format!("{} object does not appear to be compatible with asyncio.Future", future.repr()?);
-            Err(PyTypeError::new_err(text))
-        }
+/// TypeError unless it is a future: one of ours or of the standard library's, which is on our loops beside asyncio.
+fn check(future: &Bound<'_, PyAny>) -> PyResult<()> {
+    if isfuture(future)? {
+        return Ok(());
     }
+    let text = format!("{} object does not appear to be compatible with asyncio.Future", future.repr()?);
+    Err(PyTypeError::new_err(text))
+}
+
+/// Those who wait for a future, as far as it is known.
+fn waiting_for<'py>(future: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let known = match Ref::<Future>::cast(future) {
+        Some(native) => awaited_by(native)?.map(Bound::into_any),
+        None => future.getattr_opt(intern!(future.py(), "_asyncio_awaited_by"))?.filter(|known| !known.is_none()),
+    };
+    known.map_or_else(|| Ok(Vec::new()), |known| known.try_iter()?.collect())
 }
 
 /// The first (above zero) or the last (below) of the frames.
@@ -101,7 +109,7 @@ fn build<'py>(
     let (mut nodes, mut running) = (Vec::<Node<'py>>::new(), running);
     let mut left = vec![(future, None::<usize>)];
     while let Some((future, waited_for)) = left.pop() {
-        let native = checked(&future)?;
+        check(&future)?;
         let level = waited_for.map_or(0, |place| nodes[place].level + 1);
         if level >= deepest {
             return Err(PyRecursionError::new_err("maximum recursion depth exceeded"));
@@ -114,11 +122,8 @@ fn build<'py>(
         if let Some(waited_for) = waited_for {
             nodes[waited_for].waiting.push(place);
         }
-        if let Some(waiting) = awaited_by(native)? {
-            let mut waiting: Vec<_> = waiting.iter().collect();
-            waiting.reverse();
-            left.extend(waiting.into_iter().map(|future| (future, Some(place))));
-        }
+        let waiting = waiting_for(&future)?;
+        left.extend(waiting.into_iter().rev().map(|future| (future, Some(place))));
         nodes.push(Node { future, frames, level, waiting: Vec::new() });
     }
     Ok(nodes)
@@ -148,7 +153,7 @@ fn capture<'py>(
         (_, _, None) => return Ok(None),
         (_, _, Some(task)) => task,
     };
-    checked(&task)?;
+    check(&task)?;
     let frames = if limit == Some(0) { Vec::new() } else { above(py, skip)? };
     // Of the running task, a limit above zero leaves the frames at the far end.
     build(task, Some(cut(frames, limit.map(i64::saturating_neg))), limit).map(Some)
@@ -176,11 +181,8 @@ fn text(nodes: &[Node<'_>]) -> PyResult<String> {
     for node in nodes {
         let margin = " ".repeat(node.level * 4);
         let address = format!("{:#x}", node.future.as_ptr().addr());
-        lines.push(match Ref::<Task>::cast(&node.future) {
-            Some(task) => {
-                let name = task.any().call_method0(intern!(task.py(), "get_name"))?.repr()?;
-                format!("{margin}* Task(name={name}, id={address})")
-            }
+        lines.push(match node.future.getattr_opt(intern!(node.future.py(), "get_name"))? {
+            Some(get_name) => format!("{margin}* Task(name={}, id={address})", get_name.call0()?.repr()?),
             None => format!("{margin}* Future(id={address})"),
         });
         if !node.frames.is_empty() {
