@@ -1,4 +1,4 @@
-"""Call graphs: who waits for whom (Python 3.14, rasyncio everywhere once it has the module)."""
+"""Call graphs: who waits for whom (Python 3.14, rasyncio everywhere)."""
 
 import asyncio
 import io

@@ -34,6 +34,7 @@ REFERENCE = {
     "unix_events": "Loops of Unix systems",
     "coroutines": "Coroutines",
     "threads": "Threads",
+    "graph": "Call graphs",
 }
 
 
