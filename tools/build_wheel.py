@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +69,8 @@ def train(options, work):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     wheel = compile_wheel(options, work / "wheel", "Compiling to count", f"-Cprofile-generate={counts}", ("profile",))
-    run([options.interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "--target", package, wheel])
+    with zipfile.ZipFile(wheel) as archive:  # an interpreter of a system has no pip
+        archive.extractall(package)
     say("Running the training programs.")
     run([options.interpreter, "-m", "rasyncio", ROOT / "tools" / "train.py"], PYTHONPATH=str(package))
     merged = work / "merged.profdata"
