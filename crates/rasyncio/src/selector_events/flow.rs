@@ -1,9 +1,10 @@
 //! Flow control: the marks of a write buffer, when the protocol is paused, and when it is resumed.
 //!
-//! A field of a transport, which tells it whenever the size of its buffer changes; calls the protocol.
+//! A field of a transport, which tells it whenever the size of its buffer changes; calls the protocol. TLS has two for each connection,
+//! which only say that a mark was crossed ([`Marks::crossed`]).
 //!
-//! States: running -> paused (the buffer grew above the high mark) -> running (it shrank to the low mark). Each crossing is
-//! answered once.
+//! States: running -> paused (the buffer grew above the high mark; under TLS: to it) -> running (it shrank to the low mark). Each
+//! crossing is answered once.
 //!
 //! What the protocol raises then goes to the exception handler; SystemExit and KeyboardInterrupt leave the loop.
 //!
@@ -24,6 +25,14 @@ use crate::futures::given;
 /// The usual marks, in bytes.
 const HIGH: usize = 64 * 1024;
 const LOW: usize = HIGH / 4;
+
+/// What is to be done when a mark is crossed.
+pub enum Crossing {
+    /// The high one.
+    Pause,
+    /// The low one.
+    Resume,
+}
 
 /// The marks, and whether the protocol is paused.
 pub struct Marks {
@@ -109,26 +118,52 @@ impl Marks {
     pub fn set(&self, args: &Args<'_, '_>) -> PyResult<()> {
         const LIMITS: Signature<2> = Signature::method("set_write_buffer_limits", [opt("high"), opt("low")]);
         let [high, low] = args.parse(&LIMITS)?;
-        let py = args.py();
-        let int = |number: usize| number.into_pyobject(py).map(Bound::into_any);
-        let high = match (given(&high), given(&low)) {
-            (Some(high), _) => high.clone(),
-            (None, Some(low)) => int(4)?.mul(low)?,
-            (None, None) => int(HIGH)?,
-        };
-        let low = match given(&low) {
-            Some(low) => low.clone(),
-            None => high.floor_div(int(4)?)?,
-        };
-        if !(high.ge(&low)? && low.ge(0)?) {
-            let (high, low) = (high.repr()?, low.repr()?);
-            return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
-        }
+        let usual = || HIGH.into_pyobject(args.py()).map(Bound::into_any).map_err(PyErr::from);
+        self.put(complete(given(&high), given(&low), usual)?);
+        Ok(())
+    }
+
+    /// Sets the marks: high and low.
+    pub fn put(&self, [high, low]: [Bound<'_, PyAny>; 2]) {
         let mark = |number: &Bound<'_, PyAny>| number.extract::<f64>().unwrap_or(f64::INFINITY);
         self.high_mark.set(mark(&high));
         self.low_mark.set(mark(&low));
         self.high.set(high);
         self.low.set(low);
-        Ok(())
     }
+
+    /// The mark that a size has reached: that of a pause, or that of its end.
+    #[inline]
+    pub fn crossed(&self, size: usize) -> Option<Crossing> {
+        let (size, paused) = (size as f64, self.paused.get());
+        let crossing = match paused {
+            false if size >= self.high_mark.get() => Crossing::Pause,
+            true if size <= self.low_mark.get() => Crossing::Resume,
+            _ => return None,
+        };
+        self.paused.set(!paused);
+        Some(crossing)
+    }
+}
+
+/// The marks, high and low, where one is missing made of the other one, or of the usual high one.
+pub fn complete<'py>(
+    high: Option<&Bound<'py, PyAny>>,
+    low: Option<&Bound<'py, PyAny>>,
+    usual: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<[Bound<'py, PyAny>; 2]> {
+    let high = match (high, low) {
+        (Some(high), _) => high.clone(),
+        (None, Some(low)) => 4_usize.into_pyobject(low.py())?.mul(low)?,
+        (None, None) => usual()?,
+    };
+    let low = match low {
+        Some(low) => low.clone(),
+        None => high.floor_div(4)?,
+    };
+    if !(high.ge(&low)? && low.ge(0)?) {
+        let (high, low) = (high.repr()?, low.repr()?);
+        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));
+    }
+    Ok([high, low])
 }

@@ -127,8 +127,8 @@ fn init(this: &Ref<'_, SslProtocol>, args: &Args<'_, '_>) -> PyResult<()> {
         this.told.set(App::Made);
     }
     object::wrap(this, &ssl)?;
-    this.incoming.set(None, None, &constant(py, USUAL_READ)?)?;
-    this.outgoing.set(None, None, &constant(py, USUAL_WRITE)?)?;
+    flow::set(&this.incoming, None, None, &constant(py, USUAL_READ)?)?;
+    flow::set(&this.outgoing, None, None, &constant(py, USUAL_WRITE)?)?;
     SslTransport::of(this).map(drop)
 }
 
@@ -325,8 +325,8 @@ pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let [high, low, Some(usual)] = args.parse(&SIGNATURE)? else {
                 return Err(PyTypeError::new_err("kb is missing"));
             };
-            let marks = flow::defaults(given(&high), given(&low), usual)?;
-            Ok(Own::new(marks.into_pyobject(py)?.into_any()))
+            let [high, low] = flow::defaults(given(&high), given(&low), usual)?;
+            Ok(Own::new((high, low).into_pyobject(py)?.into_any()))
         },
     )?;
     add_function(

@@ -6,108 +6,36 @@
 //! States, on each side: running -> paused (the high mark is reached) -> running (the low mark is). Other than in a socket
 //! transport the high mark itself pauses.
 //!
-//! The marks are Python numbers, and are shown as they were given; an int that is too large for a float is more than anything
-//! holds.
+//! The marks are those of socket transports, other usual ones.
 
-use std::cell::Cell;
-
-use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use slots::{Args, Own, Parsed, Ref, Signature, Slot, Visit, Visitor, opt};
+use slots::{Args, Parsed, Ref, Signature, opt};
 
 use super::{SslProtocol, leaves};
 use crate::futures::given;
+use crate::selector_events::flow::{self, Crossing, Marks};
 
-/// Two marks, and whether the side that they are for is paused.
-#[derive(Default)]
-pub(super) struct Marks {
-    high: Slot,
-    low: Slot,
-    high_mark: Cell<f64>,
-    low_mark: Cell<f64>,
-    paused: Cell<bool>,
-}
-
-impl Visit for Marks {
-    fn visit(&self, visitor: &Visitor) {
-        self.high.visit(visitor);
-        self.low.visit(visitor);
-    }
-    fn clear(&self) {
-        self.high.unset();
-        self.low.unset();
-    }
-}
-
-enum Crossing {
-    Pause,
-    Resume,
-}
-
-impl Marks {
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.get()
-    }
-
-    /// The mark that a size has crossed.
-    #[inline]
-    fn crossed(&self, size: usize) -> Option<Crossing> {
-        let (size, paused) = (size as f64, self.paused.get());
-        if !paused && size >= self.high_mark.get() {
-            self.paused.set(true);
-            Some(Crossing::Pause)
-        } else if paused && size <= self.low_mark.get() {
-            self.paused.set(false);
-            Some(Crossing::Resume)
-        } else {
-            None
-        }
-    }
-
-    /// The marks as Python sees them: (low, high).
-    pub(super) fn limits(&self, py: Python<'_>) -> PyResult<Own> {
-        Ok(Own::new((self.low.get_or_none(py), self.high.get_or_none(py)).into_pyobject(py)?.into_any()))
-    }
-
-    /// Sets the marks; `usual` is what the high one is if none is given, in KiB.
-    pub(super) fn set<'py>(
-        &self,
-        high: Option<&Bound<'py, PyAny>>,
-        low: Option<&Bound<'py, PyAny>>,
-        usual: &Bound<'py, PyAny>,
-    ) -> PyResult<()> {
-        let (high, low) = defaults(high, low, usual)?;
-        let mark = |number: &Bound<'_, PyAny>| number.extract::<f64>().unwrap_or(f64::INFINITY);
-        self.high_mark.set(mark(&high));
-        self.low_mark.set(mark(&low));
-        self.high.set(high);
-        self.low.set(low);
-        Ok(())
-    }
-}
-
-/// `add_flowcontrol_defaults`: (high, low), the missing one from the other.
+/// `add_flowcontrol_defaults`: high and low, the missing one from the other; `usual` is what the high one is if none is given, in
+/// KiB.
 pub(super) fn defaults<'py>(
     high: Option<&Bound<'py, PyAny>>,
     low: Option<&Bound<'py, PyAny>>,
     usual: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let high = match (high, low) {
-        (Some(high), _) => high.clone(),
-        (None, Some(low)) => low.mul(4)?,
-        (None, None) => usual.mul(1024)?,
-    };
-    let low = match low {
-        Some(low) => low.clone(),
-        None => high.floor_div(4)?,
-    };
-    if high.ge(&low)? && low.ge(0)? {
-        return Ok((high, low));
-    }
-    let text = format!("high ({}) must be >= low ({}) must be >= 0", high.repr()?, low.repr()?);
-    Err(PyValueError::new_err(text))
+) -> PyResult<[Bound<'py, PyAny>; 2]> {
+    flow::complete(high, low, || usual.mul(1024))
+}
+
+/// Sets marks as above.
+pub(super) fn set<'py>(
+    marks: &Marks,
+    high: Option<&Bound<'py, PyAny>>,
+    low: Option<&Bound<'py, PyAny>>,
+    usual: &Bound<'py, PyAny>,
+) -> PyResult<()> {
+    marks.put(defaults(high, low, usual)?);
+    Ok(())
 }
 
 /// The arguments of `set_write_buffer_limits` and `set_read_buffer_limits`: high and low.

@@ -46,10 +46,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 use slots::{Link, Own, Plain, Ref, Slot, class};
 
-use self::flow::Marks;
 use self::object::Objects;
 use crate::events::LoopCore;
 use crate::face;
+use crate::selector_events::flow::Marks;
 use crate::streams::StreamReaderProtocol;
 
 pub use self::start::start_tls;

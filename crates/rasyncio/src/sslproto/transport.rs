@@ -270,7 +270,7 @@ fn define_marks(spec: &mut Spec<SslTransport>) {
         |this, args| {
             let Some(protocol) = SslTransport::protocol(this) else { return Ok(()) };
             let [high, low] = flow::parse(args)?;
-            protocol.outgoing.set(high, low, &constant(this.py(), define::USUAL_WRITE)?)?;
+            flow::set(&protocol.outgoing, high, low, &constant(this.py(), define::USUAL_WRITE)?)?;
             flow::control_app_writing(&protocol, write::buffered(&protocol)?)
         },
     )
@@ -291,7 +291,7 @@ fn define_marks(spec: &mut Spec<SslTransport>) {
         |this, args| {
             let Some(protocol) = SslTransport::protocol(this) else { return Ok(()) };
             let [high, low] = flow::parse(args)?;
-            protocol.incoming.set(high, low, &constant(this.py(), define::USUAL_READ)?)?;
+            flow::set(&protocol.incoming, high, low, &constant(this.py(), define::USUAL_READ)?)?;
             flow::control_transport_reading(&protocol, object::incoming_pending(&protocol)?)
         },
     );
