@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -57,10 +56,6 @@ def in_thread():
 
 in_thread() if sys.argv[2:] == ["thread"] else asyncio.run(main())
 """
-# The texts are those of asyncio.tools, and who waits through gather() and its kin is known from 3.14 on, or with the graph's room.
-HAS_TOOLS = find_spec("rasyncio.tools") is not None
-HAS_EDGES = HAS_TOOLS or sys.version_info >= (3, 14)
-needs_tools = pytest.mark.skipif(not HAS_TOOLS, reason="rasyncio.tools is not built yet")
 STATES = ["idle", "busy", "sleeping", "locked", "reading"]
 
 
@@ -94,8 +89,6 @@ def test_what_a_process_says_of_its_tasks(state):
     assert stacks["work"] == (["work"] if state == "idle" else ["block", "work"])
     innermost = tasks["work"].coroutine_stack[0].call_stack[0]
     assert innermost.filename == "<string>" and innermost.lineno in range(14, 37)
-    if not HAS_EDGES:
-        return
     for name, waiter in ("branch", "root"), ("work", "root"), ("first leaf", "branch"), ("second leaf", "branch"):
         (stack,) = tasks[name].awaited_by
         assert stack.task_name == tasks[waiter].task_id
@@ -124,7 +117,6 @@ def launch(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-@needs_tools
 def test_ps():
     with Target("sleeping") as number:
         status, table, errors = launch("ps", str(number))
@@ -136,7 +128,6 @@ def test_ps():
     assert row.startswith(f"{number} ") and "sleep -> leaf " in row and "TaskGroup.__aexit__ -> branch " in row
 
 
-@needs_tools
 def test_pstree():
     with Target("sleeping") as number:
         status, tree, errors = launch("pstree", str(number))
@@ -223,7 +214,6 @@ def test_wrong_command_lines(arguments):
     assert (status, output) == (2, "") and errors.startswith(f"{arguments[0]} takes the number of a process\nusage: ")
 
 
-@needs_tools
 def test_errors_are_plain_words():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

@@ -118,6 +118,7 @@ class Console(InteractiveConsole):
             self.showtraceback()
 
     def runsource(self, source, filename="<input>", symbol="single"):
+        self.was_interrupted = False
         if not EDITOR:
             # The newer consoles take each line for a whole statement: asyncio's prompt knows no others there.
             try:
@@ -151,15 +152,16 @@ class Console(InteractiveConsole):
 
     def start(self, code, outcome):
         """Begins one statement in the loop's thread, and sees that `outcome` is set when it is over."""
-        self.was_interrupted = False
         try:
+            if self.was_interrupted:
+                raise KeyboardInterrupt  # after the statement before this one on its line
             value = FunctionType(code, self.locals)()
             if iscoroutine(value):
                 self.task = self.loop.create_task(value, context=self.context)
                 self.task.add_done_callback(lambda task: self.finish(task, outcome))
                 return
         except BaseException as error:
-            self.was_interrupted = isinstance(error, KeyboardInterrupt)
+            self.was_interrupted |= isinstance(error, KeyboardInterrupt)
             outcome.set_exception(error)
             return
         outcome.set_result(value)
@@ -174,7 +176,7 @@ class Console(InteractiveConsole):
             outcome.set_result(task.result())
 
     def interrupt(self):
-        """Ctrl-C was pressed while the loop was waiting or a task of ours was running."""
+        """Ctrl-C was pressed while the loop was waiting or a task of ours was running; in the loop's thread, as `start`."""
         self.was_interrupted = True
         if self.task is not None:
             self.task.cancel()
