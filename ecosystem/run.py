@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -46,6 +47,13 @@ def say(text):
 
 def holds(entry):
     return any(f"{VERSION}.".startswith(f"{leading}.") for leading in entry.get("versions", [VERSION]))
+
+
+def has_ipv6():
+    try:
+        return bool(socket.getaddrinfo("localhost", 0, socket.AF_INET6))
+    except OSError:
+        return False
 
 
 def fetch(name, suite):
@@ -84,20 +92,28 @@ def run_once(name, suite, mode, tests, extra, limit):
     folder, logs = fetch(name, suite), BUILD / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     record = logs / f"{name}-{VERSION}-{mode}.jsonl"
-    record.unlink(missing_ok=True)
+    record.write_text("")
     environment = {**os.environ, "ECOSYSTEM_RECORD": str(record), "PYTHONPATH": str(HERE / "plugins")}
     environment.pop("RASYNCIO_INSTALL", None)
     plugins = ["-p", "record_outcomes", "-p", "no:cacheprovider", "-q"]
-    command = [sys.executable, *MODES[mode], *plugins, *suite["pytest"], *extra, *tests]
+    options = suite["pytest"] + ([] if has_ipv6() else suite.get("without_ipv6", []))
+    command = [sys.executable, *MODES[mode], *plugins, *options, *extra, *tests]
     began, ended = time.monotonic(), ""
     with record.with_suffix(".log").open("w") as log:
         try:
             done = subprocess.run(
                 command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=limit
             )
-            ended = "" if done.returncode in (0, 1) else f"pytest ended with status {done.returncode}"
+            ended = (
+                "" if '"finished": ' in record.read_text(encoding="utf-8") else f"pytest ended with status {done.returncode}"
+            )
         except subprocess.TimeoutExpired:
             ended = f"not done after {limit} s"
+    return Run(read_record(record, ended), time.monotonic() - began, ended)
+
+
+def read_record(record, ended=""):
+    """What the plugin wrote of a run, which ended as `ended` says."""
     results, running = {}, None
     for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else ():
         entry = json.loads(line)
@@ -107,7 +123,7 @@ def run_once(name, suite, mode, tests, extra, limit):
             running = None
     if ended and running:
         results[running] = ("failed", f"{ended} during this test")
-    return Run(results, time.monotonic() - began, ended)
+    return results
 
 
 class Judge:
@@ -171,7 +187,10 @@ def run_suite(name, suite, arguments):
     for mode in MODES:
         if mode not in (*arguments.modes, "stdlib"):
             continue
-        run = run_once(name, suite, mode, arguments.tests, arguments.extra, arguments.limit)
+        if mode == "stdlib" and arguments.reuse and (kept := read_record(BUILD / "logs" / f"{name}-{VERSION}-stdlib.jsonl")):
+            run = Run(kept, 0.0, "")
+        else:
+            run = run_once(name, suite, mode, arguments.tests, arguments.extra, arguments.limit)
         if mode == "stdlib":
             baseline = run
             if not any(outcome in GOOD for outcome, _ in run.tests.values()):
@@ -209,6 +228,7 @@ def main():
     parser.add_argument("suites", nargs="*", help=f"of {', '.join(suites)} (default: all)")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="the baseline is run in any case")
     parser.add_argument("--tests", nargs="+", default=[], help="files or names of tests, as pytest takes them")
+    parser.add_argument("--reuse", action="store_true", help="take the baseline of the run before")
     parser.add_argument("--limit", type=int, default=3600, help="seconds that one suite may take one way")
     parser.add_argument(
         "--save", action="store_true", help="keep the results under docs/results; suites that are not run keep theirs"

@@ -3,6 +3,7 @@
 A line is written when it is known, so that of a run that hangs or dies the file says which test it was.
 """
 
+import gc
 import json
 import os
 
@@ -15,6 +16,11 @@ class Recorder:
     def __init__(self, path):
         self.file = open(path, "a", encoding="utf-8", buffering=1)
         self.tests, self.owner = {}, os.getpid()
+
+    def pytest_collection_finish(self):
+        # Suites that collect garbage after each test wait for what the collection of tests has left, otherwise.
+        gc.collect()
+        gc.freeze()
 
     def write(self, **line):
         if os.getpid() == self.owner:  # a fork of the test's must not report
