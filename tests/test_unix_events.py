@@ -447,3 +447,20 @@ def test_a_forked_child_lets_the_parents_processes_live():
         return await process.wait()
 
     assert rasyncio.run(main()) == -signal.SIGTERM
+
+
+def test_closing_a_server_makes_no_call_that_a_watch_for_blocking_calls_sees(tmp_path, monkeypatch):
+    """blockbuster replaces `os.stat` and `os.unlink`, and lets the standard library's by, by the names of its functions."""
+
+    async def main():
+        server = await rasyncio.get_running_loop().create_unix_server(
+            rasyncio.Protocol, tmp_path / "socket", cleanup_socket=True
+        )
+        for name in ("stat", "unlink", "remove"):
+            monkeypatch.setattr(os, name, lambda *arguments, name=name: pytest.fail(f"os.{name}() was called"))
+        server.close()
+        await server.wait_closed()
+        monkeypatch.undo()
+        assert not (tmp_path / "socket").exists()
+
+    rasyncio.run(main())
