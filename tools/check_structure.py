@@ -23,7 +23,7 @@ SHELL_LINES = 5
 LONG_FILE = 600
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-FOLDERS = ("crates", "python", "tests", "conformance", "benches", "examples", "tools", "docs", ".ci")
+FOLDERS = ("crates", "python", "tests", "conformance", "ecosystem", "benches", "examples", "tools", "docs", ".ci")
 # Longest alternatives first: what a comment or a string contains is no code.
 RUST_NOT_CODE = re.compile(
     r"""//[^\n]*|/\*.*?\*/|b?r(?P<hashes>\#*)".*?"(?P=hashes)|b?c?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'""", re.DOTALL
