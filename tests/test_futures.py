@@ -138,7 +138,7 @@ def test_an_exception_class_that_finishes_the_future():
 
 
 def test_an_exception_that_finishes_its_future_itself(loop):
-    future, calls = loop.create_future(), []
+    future, calls = asyncio.Future(loop=loop), []
     future.add_done_callback(calls.append)
 
     class Meddling(Exception):

@@ -36,5 +36,6 @@ __getattr__ = lazily(
     RemoteUnwinder="_remote_debugging:RemoteUnwinder",
     count="itertools:count",
     defaultdict="collections:defaultdict",
+    namedtuple="collections:namedtuple",
     sys="sys",
 )
