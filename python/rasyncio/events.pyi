@@ -428,11 +428,11 @@ class AbstractEventLoop(_StdlibLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-        cleanup_socket: bool = True,
+        cleanup_socket: bool = ...,
     ) -> Server:
         """Listen on a Unix socket: at path, or sock.  Otherwise as create_server().
 
-        With cleanup_socket the file of the socket is removed when the server is closed.
+        With cleanup_socket, the default from Python 3.13 on, the file of the socket is removed when the server is closed.
         """
 
     async def create_datagram_endpoint(
