@@ -9,7 +9,7 @@
 //! - `datagram`: datagram sockets under protocols.
 //! - `by_class`: transports made by calling their class.
 //! - `flow`: the marks of a write buffer.
-//! - `ends`: what transports have in common.
+//! - `ends`: what transports have in common; `on_socket`: what those of sockets have.
 //! - `sock`: sock_recv and its kin; `quick_sock`: the two that are called most, without a coroutine.
 //! - `accept`: connections for servers.
 //! - `plain`: which socket objects need not be asked.
@@ -28,6 +28,7 @@ mod by_number;
 mod datagram;
 pub mod ends;
 pub mod flow;
+mod on_socket;
 mod plain;
 mod quick_sock;
 mod sendfile;

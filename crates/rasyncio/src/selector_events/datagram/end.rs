@@ -18,6 +18,7 @@ use super::send::stop_writing;
 use super::{DatagramTransport, LOST, State};
 use crate::events::LoopCore;
 use crate::selector_events::ends::fatal;
+use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 
 pub(super) fn close(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
@@ -63,7 +64,7 @@ fn schedule_lost<'py>(this: &Ref<'py, DatagramTransport>, error: Option<Bound<'p
 }
 
 pub(super) fn fatal_error(this: &Ref<'_, DatagramTransport>, error: PyErr, message: &str) -> PyResult<()> {
-    let is_debug = this.core.get(this.py()).is_some_and(|core| core.debug.get());
+    let is_debug = DatagramTransport::is_debug(this);
     let exception = fatal(DatagramTransport::ends(this), is_debug, error, message)?;
     force_close(this, Some(exception))
 }

@@ -43,14 +43,14 @@ pub(super) use self::address::address_object;
 use self::address::{Family, Last};
 use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::read::{pause_reading, read_ready, resume_reading, start_reading};
-use self::send::{maybe_pause_protocol, send_ready, sendto};
+use self::send::{send_ready, sendto};
 use super::BaseSelectorEventLoop;
-use super::ends::{Ends, extra_info, known_of};
+use super::ends::{extra_info, known_of};
 use super::flow::Marks;
+use super::on_socket::{self, OnSocket};
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
-use crate::selector_events::watch;
-use crate::{exceptions, face, futures};
+use crate::{exceptions, futures};
 
 /// The most bytes that are received of one datagram.
 const MOST_BYTES: usize = 256 * 1024;
@@ -87,6 +87,8 @@ class! {
         sender: Last,
         receiver: Last,
         fd: Cell<i32>,
+        /// The socket object has the number at its front.
+        direct: Cell<bool>,
         family: Cell<Family>,
         max_size: Cell<usize>,
         state: Cell<State>,
@@ -218,6 +220,7 @@ impl DatagramTransport {
         this.has_peer.set(known.as_any().get_item(intern!(py, "peername"))?.is_truthy()?);
         this.extra.set(known.into_any());
         this.fd.set(sock.call_method0(intern!(py, "fileno"))?.extract()?);
+        this.direct.set(slots::front_number(sock) == Some(this.fd.get()));
         this.family.set(family_of(sock, this.fd.get())?);
         if let Some(address) = address {
             if address.is_truthy()? {
@@ -238,51 +241,46 @@ impl DatagramTransport {
         Ok(this)
     }
 
-    fn event_loop<'py>(this: &Ref<'py, DatagramTransport>) -> Bound<'py, PyAny> {
-        this.core.any().get_or_none(this.py())
-    }
-
-    fn ends<'py>(this: &Ref<'py, DatagramTransport>) -> Ends<'py> {
-        [this.any().clone(), this.protocol.get_or_none(this.py()), DatagramTransport::event_loop(this)]
-    }
-
-    /// The descriptor for a system call: -1, which is none, where the socket object has it no more.
-    #[inline]
-    fn descriptor(this: &Ref<'_, DatagramTransport>) -> i32 {
-        let fd = this.fd.get();
-        let number = this.socket.get(this.py()).and_then(|socket| slots::front_number(&socket));
-        if number == Some(fd) { fd } else { -1 }
-    }
-
-    /// Ends what `add` began. Of a socket that was closed behind the transport's back the number may be another's by now.
-    fn unwatch(
-        this: &Ref<'_, DatagramTransport>,
-        remove: fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>,
-    ) -> PyResult<()> {
-        match this.core.get(this.py()) {
-            Some(core) if DatagramTransport::descriptor(this) == this.fd.get() => {
-                remove(&core, this.fd.get()).map(drop)
-            }
-            Some(core) => watch::let_go(&core, this.fd.get(), this.any(), remove),
-            None => Ok(()),
-        }
-    }
-
-    fn is_closing(&self) -> bool {
-        self.state.get() != State::Open
-    }
-
-    fn is_reading(&self) -> bool {
-        self.state.get() == State::Open && !self.paused.get()
-    }
-
     fn has_waiting(&self) -> bool {
         !self.waiting.borrow().is_empty()
     }
+}
 
-    /// asyncio's count: 0 while there is a connection.
+impl OnSocket for DatagramTransport {
+    const SHOWN: &'static str = "_SelectorDatagramTransport";
+
+    fn core(&self) -> &Link<LoopCore> {
+        &self.core
+    }
+    fn socket(&self) -> &Slot {
+        &self.socket
+    }
+    fn protocol(&self) -> &Slot {
+        &self.protocol
+    }
+    fn marks(&self) -> &Marks {
+        &self.marks
+    }
+    fn number(&self) -> i32 {
+        self.fd.get()
+    }
+    fn is_direct(&self) -> bool {
+        self.direct.get()
+    }
+    fn is_closing(&self) -> bool {
+        self.state.get() != State::Open
+    }
+    fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
     fn conn_lost(&self) -> u32 {
         if self.state.get() < State::Lost { 0 } else { 1 + self.lost_datagrams.get() }
+    }
+    fn buffered(&self) -> usize {
+        self.waiting_size.get()
+    }
+    fn polled(&self) -> [bool; 2] {
+        [self.reading.get(), self.writing.get()]
     }
 }
 
@@ -304,10 +302,7 @@ impl Class for DatagramTransport {
     }
 
     fn define(spec: &mut Spec<Self>) {
-        spec.repr(repr)
-            .get(c"__class__", c"", |this| {
-                face(this.py(), "selector_events")?.getattr("_SelectorDatagramTransport").map(Own::new)
-            })
+        on_socket::define(spec)
             .method(
                 c"sendto",
                 c"sendto($self, /, data, addr=None)\n--\n\n\
@@ -321,12 +316,6 @@ impl Class for DatagramTransport {
             )
             .method0(c"abort", c"abort($self, /)\n--\n\nClose the socket at once; what waits is lost.", |this| {
                 force_close(this, None)
-            })
-            .method0(c"is_closing", c"is_closing($self, /)\n--\n\nWhether it is closed or being closed.", |this| {
-                Ok(this.is_closing())
-            })
-            .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether datagrams are being received.", |this| {
-                Ok(this.is_reading())
             })
             .method0(
                 c"pause_reading",
@@ -343,33 +332,11 @@ impl Class for DatagramTransport {
                     Ok(())
                 },
             )
-            .method0(c"get_protocol", c"get_protocol($self, /)\n--\n\nThe protocol.", |this| {
-                Ok(this.protocol.get(this.py()).map(Own::new))
-            })
             .method(
                 c"get_extra_info",
                 c"get_extra_info($self, /, name, default=None)\n--\n\n\
                 'socket', 'peername', 'sockname', or what was given at creation.",
                 |this, args| extra_info(&this.extra, args),
-            )
-            .method0(
-                c"get_write_buffer_size",
-                c"get_write_buffer_size($self, /)\n--\n\nHow many bytes wait to be sent.",
-                |this| Ok(this.waiting_size.get()),
-            )
-            .method0(
-                c"get_write_buffer_limits",
-                c"get_write_buffer_limits($self, /)\n--\n\nThe marks (low, high), in bytes.",
-                |this| this.marks.limits(this.py()),
-            )
-            .method(
-                c"set_write_buffer_limits",
-                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n\
-                Above high bytes the protocol is paused, at low or less resumed.",
-                |this, args| {
-                    this.marks.set(args)?;
-                    maybe_pause_protocol(this)
-                },
             )
             .method(c"write", c"write($self, /, data)\n--\n\nNotImplementedError: see sendto().", no_stream)
             .method(c"writelines", c"writelines($self, /, list_of_data)\n--\n\nNotImplementedError: see sendto().", no_stream)
@@ -387,17 +354,9 @@ impl Class for DatagramTransport {
                 |this| Ok(this.max_size.get()),
                 |this, value| value.map_or(Ok(()), |v| v.extract().map(|size| this.max_size.set(size))),
             )
-            .get(c"_loop", c"", |this| Ok(this.core.any().get(this.py()).map(Own::new)))
-            .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
-            .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))
-            .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
             .get(c"_extra", c"", |this| Ok(this.extra.get(this.py()).map(Own::new)))
             .get(c"_address", c"", |this| Ok(this.address.get(this.py()).map(Own::new)))
-            .get(c"_buffer_size", c"", |this| Ok(this.waiting_size.get()))
-            .get(c"_closing", c"", |this| Ok(this.is_closing()))
-            .get(c"_paused", c"", |this| Ok(this.paused.get()))
-            .get(c"_conn_lost", c"", |this| Ok(this.conn_lost()))
-            .get(c"_protocol_paused", c"", |this| Ok(this.marks.is_paused()));
+            .get(c"_buffer_size", c"", |this| Ok(this.waiting_size.get()));
     }
 }
 
@@ -412,27 +371,6 @@ fn error_received(this: &Ref<'_, DatagramTransport>, error: PyErr) -> PyResult<(
     let error = error.into_value(py).into_bound(py).into_any();
     let protocol = this.protocol.get_or_none(py);
     slots::handling(&error, || protocol.call_method1(intern!(py, "error_received"), (&error,)).map(drop))
-}
-
-fn repr(this: &Ref<'_, DatagramTransport>) -> PyResult<String> {
-    let py = this.py();
-    let mut text = "<_SelectorDatagramTransport".to_owned();
-    if !this.socket.is_set() {
-        text.push_str(" closed");
-    } else if this.is_closing() {
-        text.push_str(" closing");
-    }
-    text.push_str(&format!(" fd={}", this.fd.get()));
-    if this.core.get(py).is_some_and(|core| !core.closed.get()) {
-        let polled = |polling: bool| if polling { "polling" } else { "idle" };
-        text.push_str(&format!(
-            " read={} write=<{}, bufsize={}>",
-            polled(this.reading.get()),
-            polled(this.writing.get()),
-            this.waiting_size.get()
-        ));
-    }
-    Ok(text + ">")
 }
 
 fn make_datagram_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {

@@ -18,7 +18,7 @@ use slots::Ref;
 use super::address::Family;
 use super::end::fatal_error;
 use super::{BaseSelectorEventLoop, DatagramTransport, Failure, MOST_BYTES, READ, error_received};
-use crate::face;
+use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 
 pub(super) fn start_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
@@ -41,7 +41,7 @@ pub(super) fn pause_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
     }
     this.paused.set(true);
     stop_reading(this)?;
-    log_debug(this, "%r pauses reading")
+    DatagramTransport::log_debug(this, "%r pauses reading")
 }
 
 pub(super) fn resume_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
@@ -50,16 +50,7 @@ pub(super) fn resume_reading(this: &Ref<'_, DatagramTransport>) -> PyResult<()> 
     }
     this.reading_context.set(slots::copy_current(this.py())?);
     start_reading(this)?;
-    log_debug(this, "%r resumes reading")
-}
-
-fn log_debug(this: &Ref<'_, DatagramTransport>, text: &str) -> PyResult<()> {
-    let py = this.py();
-    if !this.core.get(py).is_some_and(|core| core.debug.get()) {
-        return Ok(());
-    }
-    let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "debug"), (text, this.any())).map(drop)
+    DatagramTransport::log_debug(this, "%r resumes reading")
 }
 
 pub(super) fn read_ready(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {

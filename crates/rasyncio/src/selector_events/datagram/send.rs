@@ -23,6 +23,7 @@ use super::address::Family;
 use super::end::{call_connection_lost, fatal_error};
 use super::{DatagramTransport, Failure, HEADER, State, WRITE, error_received};
 use crate::face;
+use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 
 const WRITE_FAILED: &str = "Fatal write error on datagram transport";
@@ -73,7 +74,7 @@ pub(super) fn sendto<'py>(this: &Ref<'py, DatagramTransport>, args: &Args<'_, 'p
     let size = kept.as_bytes().len() + HEADER;
     this.waiting.borrow_mut().push_back((Own::new(kept.into_any()), Own::new(to)));
     this.waiting_size.set(this.waiting_size.get() + size);
-    maybe_pause_protocol(this)
+    DatagramTransport::maybe_pause_protocol(this)
 }
 
 /// A datagram after the end: nothing but a warning, when there are many.
@@ -140,7 +141,7 @@ pub(super) fn send_ready(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
         }
     }
     // The protocol may send more when it is resumed.
-    maybe_resume_protocol(this)?;
+    DatagramTransport::maybe_resume_protocol(this)?;
     if this.has_waiting() {
         return Ok(());
     }
@@ -166,12 +167,4 @@ fn start_writing(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
 
 pub(super) fn stop_writing(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
     if this.writing.replace(false) { DatagramTransport::unwatch(this, watch::remove_writer) } else { Ok(()) }
-}
-
-pub(super) fn maybe_pause_protocol(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
-    this.marks.grown(this.waiting_size.get(), || DatagramTransport::ends(this))
-}
-
-fn maybe_resume_protocol(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
-    this.marks.shrunk(this.waiting_size.get(), || DatagramTransport::ends(this))
 }

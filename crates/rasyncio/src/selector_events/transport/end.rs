@@ -20,6 +20,7 @@ use super::{LOST, SocketTransport};
 use crate::base_events::server;
 use crate::events::LoopCore;
 use crate::selector_events::ends::fatal;
+use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 
 pub(super) fn close(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
@@ -47,7 +48,7 @@ pub(super) fn schedule_lost<'py>(this: &Ref<'py, SocketTransport>, error: Option
 }
 
 pub(super) fn fatal_error(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str) -> PyResult<()> {
-    let is_debug = this.core.get(this.py()).is_some_and(|core| core.debug.get());
+    let is_debug = SocketTransport::is_debug(this);
     let exception = fatal(SocketTransport::ends(this), is_debug, error, message)?;
     force_close(this, Some(exception))
 }

@@ -51,15 +51,15 @@ use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::names::{Names, extra};
 use self::read::{read_ready, start_reading, stop_reading};
 pub(crate) use self::write::bytes_of;
-use self::write::{maybe_pause_protocol, shutdown, write_bytes, write_failed, write_ready, writelines};
+use self::write::{shutdown, write_bytes, write_failed, write_ready, writelines};
 use super::BaseSelectorEventLoop;
-use super::ends::{Ends, extra_info, known_of};
+use super::ends::{extra_info, known_of};
 use super::flow::Marks;
+use super::on_socket::{self, OnSocket};
 use super::plain::plain;
 use crate::base_events::{create_future, server};
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
-use crate::selector_events::watch;
 use crate::sslproto::SslProtocol;
 use crate::streams::StreamReaderProtocol;
 use crate::{exceptions, face, futures};
@@ -189,17 +189,6 @@ fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-fn log_debug(this: &Ref<'_, SocketTransport>, text: &str) -> PyResult<()> {
-    let py = this.py();
-    match this.core.get(py) {
-        Some(core) if core.debug.get() => {
-            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-            logger.call_method1(intern!(py, "debug"), (text, this.any())).map(drop)
-        }
-        _ => Ok(()),
-    }
-}
-
 /// What a transport is born with.
 #[derive(Clone, Copy)]
 pub struct Origin<'a, 'py> {
@@ -264,14 +253,6 @@ impl SocketTransport {
         Ok(this)
     }
 
-    fn event_loop<'py>(this: &Ref<'py, SocketTransport>) -> Bound<'py, PyAny> {
-        this.core.any().get_or_none(this.py())
-    }
-
-    fn ends<'py>(this: &Ref<'py, SocketTransport>) -> Ends<'py> {
-        [this.any().clone(), this.protocol.get_or_none(this.py()), SocketTransport::event_loop(this)]
-    }
-
     /// Whether the transport is closed or being closed.
     pub fn is_closing(&self) -> bool {
         self.closing.get()
@@ -282,36 +263,12 @@ impl SocketTransport {
         self.own_attributes.get()
     }
 
-    /// The descriptor for a system call: -1, which is none, where the socket object has it no more.
-    #[inline]
-    fn descriptor(this: &Ref<'_, SocketTransport>) -> i32 {
-        let (py, fd) = (this.py(), this.fd.get());
-        let number = this.socket.get(py).and_then(|socket| match this.direct.get() {
-            true => slots::front_number(&socket),
-            false => socket.call_method0(intern!(py, "fileno")).ok()?.extract().ok(),
-        });
-        if number == Some(fd) { fd } else { -1 }
-    }
-
-    /// Ends what `add` began. Of a socket that was closed behind the transport's back the number may be another's by now.
-    fn unwatch(this: &Ref<'_, SocketTransport>, remove: fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>) -> PyResult<()> {
-        match this.core.get(this.py()) {
-            Some(core) if SocketTransport::descriptor(this) == this.fd.get() => remove(&core, this.fd.get()).map(drop),
-            Some(core) => watch::let_go(&core, this.fd.get(), this.any(), remove),
-            None => Ok(()),
-        }
-    }
-
     /// The current context is the one for `place` from now on, where contexts are those of callers.
     fn take_context(this: &Ref<'_, SocketTransport>, place: &Slot) -> PyResult<()> {
         if this.callers_contexts.get() {
             place.set(slots::copy_current(this.py())?);
         }
         Ok(())
-    }
-
-    fn buffered(&self) -> usize {
-        self.buffer.borrow().as_ref().map_or(0, |buffer| buffer.len())
     }
 
     fn set_protocol<'py>(this: &Ref<'py, SocketTransport>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -381,6 +338,44 @@ impl SocketTransport {
     }
 }
 
+impl OnSocket for SocketTransport {
+    const SHOWN: &'static str = "_SelectorSocketTransport";
+
+    fn core(&self) -> &Link<LoopCore> {
+        &self.core
+    }
+    fn socket(&self) -> &Slot {
+        &self.socket
+    }
+    fn protocol(&self) -> &Slot {
+        &self.protocol
+    }
+    fn marks(&self) -> &Marks {
+        &self.marks
+    }
+    fn number(&self) -> i32 {
+        self.fd.get()
+    }
+    fn is_direct(&self) -> bool {
+        self.direct.get()
+    }
+    fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+    fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+    fn conn_lost(&self) -> u32 {
+        self.conn_lost.get()
+    }
+    fn buffered(&self) -> usize {
+        self.buffer.borrow().as_ref().map_or(0, |buffer| buffer.len())
+    }
+    fn polled(&self) -> [bool; 2] {
+        [self.reading.get(), self.writing.get()]
+    }
+}
+
 impl Class for SocketTransport {
     const NAME: &'static CStr = c"rasyncio.selector_events._SelectorSocketTransport";
     const DOC: &'static CStr = c"A stream socket under a protocol; see asyncio's reference of transports.";
@@ -404,13 +399,10 @@ impl Class for SocketTransport {
     }
 
     fn define(spec: &mut Spec<Self>) {
-        spec.repr(repr)
+        on_socket::define(spec)
             .on_set_attribute(|this, _, _| {
                 this.own_attributes.set(true);
                 Ok(true)
-            })
-            .get(c"__class__", c"", |this| {
-                face(this.py(), "selector_events")?.getattr("_SelectorSocketTransport").map(Own::new)
             })
             .method1_named(
                 c"write",
@@ -454,15 +446,6 @@ impl Class for SocketTransport {
                 |this| force_close(this, None),
             )
             .method0(
-                c"is_closing",
-                c"is_closing($self, /)\n--\n\n\
-                Whether it is closed or being closed.",
-                |this| Ok(this.closing.get()),
-            )
-            .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether data is being received.", |this| {
-                Ok(!this.closing.get() && !this.paused.get())
-            })
-            .method0(
                 c"pause_reading",
                 c"pause_reading($self, /)\n--\n\nCall data_received() no more until resume_reading().",
                 |this| {
@@ -470,7 +453,7 @@ impl Class for SocketTransport {
                         return Ok(());
                     }
                     stop_reading(this)?;
-                    log_debug(this, "%r pauses reading")
+                    SocketTransport::log_debug(this, "%r pauses reading")
                 },
             )
             .method0(c"resume_reading", c"resume_reading($self, /)\n--\n\nReceive data again.", |this| {
@@ -479,7 +462,7 @@ impl Class for SocketTransport {
                 }
                 SocketTransport::take_context(this, &this.context)?;
                 start_reading(this)?;
-                log_debug(this, "%r resumes reading")
+                SocketTransport::log_debug(this, "%r resumes reading")
             })
             .method1_named(
                 c"set_protocol",
@@ -488,9 +471,6 @@ impl Class for SocketTransport {
                 || ("_SelectorSocketTransport.set_protocol", "protocol"),
                 SocketTransport::set_protocol,
             )
-            .method0(c"get_protocol", c"get_protocol($self, /)\n--\n\nThe protocol.", |this| {
-                Ok(this.protocol.get(this.py()).map(Own::new))
-            })
             .method(
                 c"get_extra_info",
                 c"get_extra_info($self, /, name, default=None)\n--\n\n\
@@ -498,27 +478,6 @@ impl Class for SocketTransport {
                 |this, args| {
                     extra(this)?;
                     extra_info(&this.extra, args)
-                },
-            )
-            .method0(
-                c"get_write_buffer_size",
-                c"get_write_buffer_size($self, /)\n--\n\n\
-                How many bytes wait to be sent.",
-                |this| Ok(this.buffered()),
-            )
-            .method0(
-                c"get_write_buffer_limits",
-                c"get_write_buffer_limits($self, /)\n--\n\n\
-                The marks (low, high), in bytes.",
-                |this| this.marks.limits(this.py()),
-            )
-            .method(
-                c"set_write_buffer_limits",
-                c"set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n\
-                    Above high bytes the protocol is paused, at low or less resumed.",
-                |this, args| {
-                    this.marks.set(args)?;
-                    maybe_pause_protocol(this)
                 },
             )
             .method0(
@@ -550,42 +509,13 @@ impl Class for SocketTransport {
                 |this, error| force_close(this, Some(error.clone()).filter(|e| !e.is_none())),
             )
             .get(c"max_size", c"The most bytes that one read takes.", |_| Ok(MOST_BYTES))
-            .get(c"_loop", c"", |this| Ok(this.core.any().get(this.py()).map(Own::new)))
-            .get(c"_sock", c"", |this| Ok(this.socket.get(this.py()).map(Own::new)))
-            .get(c"_sock_fd", c"", |this| Ok(this.fd.get()))
-            .get(c"_protocol", c"", |this| Ok(this.protocol.get(this.py()).map(Own::new)))
             .get(c"_extra", c"", |this| extra(this).map(Own::new))
             .get(c"_server", c"", |this| Ok(this.server.get(this.py()).map(Own::new)))
-            .get(c"_closing", c"", |this| Ok(this.closing.get()))
-            .get(c"_paused", c"", |this| Ok(this.paused.get()))
             .get(c"_eof", c"", |this| Ok(this.eof.get()))
-            .get(c"_conn_lost", c"", |this| Ok(this.conn_lost.get()))
-            .get(c"_protocol_paused", c"", |this| Ok(this.marks.is_paused()))
             .get(c"_start_tls_compatible", c"", |_| Ok(true))
             .get(c"_sendfile_compatible", c"", |this| {
                 let modes = face(this.py(), "constants")?.getattr("_SendfileMode")?;
                 modes.getattr("TRY_NATIVE").map(Own::new)
             });
     }
-}
-
-fn repr(this: &Ref<'_, SocketTransport>) -> PyResult<String> {
-    let py = this.py();
-    let mut text = "<_SelectorSocketTransport".to_owned();
-    if !this.socket.is_set() {
-        text.push_str(" closed");
-    } else if this.closing.get() {
-        text.push_str(" closing");
-    }
-    text.push_str(&format!(" fd={}", this.fd.get()));
-    if this.core.get(py).is_some_and(|core| !core.closed.get()) {
-        let state = |polling: bool| if polling { "polling" } else { "idle" };
-        text.push_str(&format!(
-            " read={} write=<{}, bufsize={}>",
-            state(this.reading.get()),
-            state(this.writing.get()),
-            this.buffered()
-        ));
-    }
-    Ok(text + ">")
 }

@@ -22,9 +22,10 @@ use pyo3::types::PyBytes;
 use slots::{Ref, Shown};
 
 use super::end::{close, fatal_error};
-use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, log_debug, would_block};
+use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, would_block};
 use crate::exceptions;
 use crate::selector_events::ends::leaves;
+use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 use crate::sslproto::SslProtocol;
 use crate::streams::{StreamReader, StreamReaderProtocol};
@@ -267,7 +268,7 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 
 fn read_eof(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
-    log_debug(this, "%r received EOF")?;
+    SocketTransport::log_debug(this, "%r received EOF")?;
     let protocol = this.protocol.get_or_none(py);
     match protocol.call_method0(intern!(py, "eof_received")).and_then(|keep| keep.is_truthy()) {
         Ok(true) => stop_reading(this),

@@ -21,6 +21,7 @@ use slots::Ref;
 
 use super::end::{call_connection_lost, fatal_error};
 use super::{SocketTransport, WRITE, would_block};
+use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 use crate::{exceptions, face};
 
@@ -82,7 +83,7 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
     }
     this.buffer.borrow_mut().get_or_insert_default().push(rest);
     watch_writing(this)?;
-    maybe_pause_protocol(this)
+    SocketTransport::maybe_pause_protocol(this)
 }
 
 pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
@@ -97,14 +98,6 @@ pub(super) fn watch_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 
 pub(super) fn stop_writing(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     if this.writing.replace(false) { SocketTransport::unwatch(this, watch::remove_writer) } else { Ok(()) }
-}
-
-pub(super) fn maybe_pause_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    this.marks.grown(this.buffered(), || SocketTransport::ends(this))
-}
-
-pub(super) fn maybe_resume_protocol(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
-    this.marks.shrunk(this.buffered(), || SocketTransport::ends(this))
 }
 
 pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
@@ -131,7 +124,7 @@ pub(super) fn write_ready(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         }
     }
     // The protocol may write more when it is resumed.
-    maybe_resume_protocol(this)?;
+    SocketTransport::maybe_resume_protocol(this)?;
     if this.buffered() > 0 {
         return Ok(());
     }
@@ -243,5 +236,5 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py
         return Ok(());
     }
     watch_writing(this)?;
-    maybe_pause_protocol(this)
+    SocketTransport::maybe_pause_protocol(this)
 }
