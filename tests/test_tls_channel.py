@@ -43,6 +43,23 @@ def test_none_is_used_beside_what_somebody_put_in(part):
     run(main())
 
 
+def test_flow_control_hears_of_each_write_once(tls_way):
+    """Where both marks are zero it tells at each of them the opposite of the last time."""
+
+    async def main():
+        async with tls_and_socket() as (transport, protocol, _):
+            transport.set_write_buffer_limits(high=0)
+            assert protocol.events[1:] == ["pause"]
+            for number, pieces in enumerate(([], [b"a"], [b"a", bytearray(b"b")], [memoryview(b"c")])):
+                transport.writelines(pieces)
+                assert protocol.events[-1] == ("pause" if number % 2 else "resume")
+                assert len(protocol.events) == 3 + number
+            transport.write(b"d")
+            assert protocol.events[-1] == "resume" and len(protocol.events) == 7
+
+    run(main())
+
+
 @needed
 def test_none_where_messages_are_listened_to():
     async def main():

@@ -82,6 +82,8 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SslProtocol>, list: &Bound<'py, Py
     let waits = !wrapped || !this.backlog.borrow().is_empty();
     let straight = if waits { Ok(0) } else { write_straight(this, &chunks) };
     let done = match straight {
+        // Flow control has heard of it: where the mark is zero, each time counts.
+        Ok(done) if done > 0 && done == chunks.len() => return Ok(()),
         Ok(done) => done,
         Err(error) => return ended_by(this, Err(error)),
     };
@@ -112,7 +114,7 @@ fn ended_by(this: &Ref<'_, SslProtocol>, sent: PyResult<()>) -> PyResult<()> {
 fn write_straight<'py>(this: &Ref<'py, SslProtocol>, pieces: &[Bound<'py, PyAny>]) -> PyResult<usize> {
     let py = this.py();
     let Some(channel) = channel(this) else { return Ok(0) };
-    if this.transport_writing_paused.get() || channel.outgoing_pending(py) > 0 {
+    if pieces.is_empty() || this.transport_writing_paused.get() || channel.outgoing_pending(py) > 0 {
         return Ok(0);
     }
     let (transport, event_loop) = (SslProtocol::lower(this), SslProtocol::event_loop(this));
