@@ -172,6 +172,25 @@ def test_an_exit_code_that_somebody_else_has_read(caplog):
     assert "exit status already read:  will report returncode 255" in caplog.text
 
 
+def test_a_process_that_somebody_else_reaps_at_once(caplog, monkeypatch):
+    """A thread that waits for any child may be there before the loop has a descriptor of it."""
+
+    class Robbed(subprocess.Popen):
+        def __init__(self, *args, **keywords):
+            super().__init__(*args, **keywords)
+            os.waitpid(self.pid, 0)
+
+    async def main():
+        process = await asyncio.create_subprocess_exec("echo", "out", stdout=subprocess.PIPE)
+        process.kill()
+        return await process.communicate(), process.returncode
+
+    monkeypatch.setattr(subprocess, "Popen", Robbed)
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        assert run(main()) == ((b"out\n", None), 255)
+    assert "will report returncode 255" in caplog.text
+
+
 def test_popen_may_know_the_exit_code_first(caplog):
     async def main():
         process = await asyncio.create_subprocess_exec("sh", "-c", "exit 8")

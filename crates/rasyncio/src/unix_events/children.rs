@@ -16,7 +16,8 @@
 //! Hooks: where `os.waitpid` is somebody else's, it is called.
 //!
 //! Differs from CPython: the loop reaps by the descriptor, so that it never takes another child for its own; an exit code that Popen
-//! knows already is reported, and not 255. On 3.11 the default is the descriptor, not the thread.
+//! knows already is reported, and not 255. One that was reaped by somebody else before there was a descriptor is started and has ended
+//! with 255; asyncio raises ProcessLookupError. On 3.11 the default is the descriptor, not the thread.
 
 use std::ffi::CStr;
 
