@@ -220,7 +220,9 @@ def test_errors_are_plain_words():
     assert launch("ps", str(ended.pid)) == (1, "", f"Error: process {ended.pid} not found.\n")
     with Target(program="print('ready', flush=True); input()") as number:
         status, output, errors = launch("pstree", str(number))
-    assert (status, output) == (1, "") and f"process {number} has not imported rasyncio" in errors
+    assert (status, output) == (1, "") and errors.startswith("Error")
+    if sys.version_info < (3, 14):  # from there on Python's own way is tried for such a process
+        assert errors == f"Error retrieving tasks: process {number} has not imported rasyncio\n"
 
 
 def test_a_signal_s_handler_raises_nothing(complaints):

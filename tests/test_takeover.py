@@ -187,6 +187,31 @@ except RuntimeError as error:
     )
 
 
+def test_a_loop_of_the_old_asyncio_that_runs_in_another_thread():
+    run(
+        BEFORE,
+        """
+import threading
+loop = asyncio.new_event_loop()
+thread = threading.Thread(target=loop.run_forever)
+thread.start()
+asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()""",
+        INSTALL,
+        """
+async def look():
+    before = asyncio.current_task()
+    await asyncio.sleep(0)
+    return asyncio.get_running_loop() is loop and asyncio.all_tasks() == {before} == {asyncio.current_task()}
+assert asyncio.run_coroutine_threadsafe(look(), loop).result() is True
+async def ours():
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(look(), loop)), asyncio.get_running_loop() is not loop
+assert asyncio.run(ours()) == (True, True)
+loop.call_soon_threadsafe(loop.stop)
+thread.join()
+loop.close()""",
+    )
+
+
 def test_uninstalling_restores_every_name():
     run(
         BEFORE,
