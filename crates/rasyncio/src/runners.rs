@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyTuple};
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
+use crate::base_futures::isfuture;
 use crate::futures::given;
 use crate::{coroutines, exceptions, face};
 
@@ -208,7 +209,8 @@ fn run<'py>(
     let is_coroutine = coroutines::is_coroutine(given_main)?;
     let is_awaitable = is_coroutine
         || py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (given_main,))?.is_truthy()?;
-    if !is_awaitable && slots::VERSION < (3, 14) {
+    // Older Pythons refuse futures in so many words; what else can be awaited they had not thought of.
+    if slots::VERSION < (3, 14) && (!is_awaitable || isfuture(given_main)?) {
         return Err(PyValueError::new_err(format!("a coroutine was expected, got {}", given_main.repr()?)));
     }
     if !face(py, "events")?.call_method0(intern!(py, "_get_running_loop"))?.is_none() {
