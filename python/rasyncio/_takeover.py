@@ -15,6 +15,7 @@ somebody has changed the place since.
 """
 
 import sys
+from _frozen_importlib_external import PathFinder
 
 Module = type(sys)
 Function, Builtin = type(lambda: None), type(len)
@@ -99,7 +100,9 @@ def at_home(value):
 
 
 def replace_package(installation, package):
-    new = vars(ours(""))
+    package_of_ours, new = ours(""), vars(ours(""))
+    for name in new["__all__"]:
+        getattr(package_of_ours, name)  # some are had when they are asked for
     rooms = {name for name, value in new.items() if isinstance(value, Module) and value is ours(name)}
     for name in {*new["__all__"], *rooms, "__all__", "__getattr__"} & new.keys():
         if new[name] is not vars(package).get(name):
@@ -170,6 +173,10 @@ def describe_kept(old, policy):
 
 def take_over(installation, old):
     """Replaces what can be reached of the asyncio whose modules are `old`, by name."""
+    for name in old:
+        room = name.partition(".")[2]
+        if room and room[0] != "_" and PathFinder.find_spec(f"{__package__}.{room}", ours("").__path__):
+            __import__(f"{__package__}.{room}")
     policy = vars(old["asyncio.events"]).get("_event_loop_policy")
     installation.complete = False
     installation.kept = tuple(describe_kept(old, policy))
