@@ -240,8 +240,6 @@ def main():
         parser.error(f"no such suite: {', '.join(sorted(unknown))}")
     results = {"python": VERSION, "suites": {}}
     path = ROOT / "docs" / "results" / f"ecosystem-{VERSION}.json"
-    if arguments.save and path.exists():
-        results = json.loads(path.read_text(encoding="utf-8"))
     for name in arguments.suites or suites:
         if not holds({"versions": suites[name].get("only_on", [VERSION])}):
             say(f"{name} {suites[name]['release']} is not for Python {VERSION}")
@@ -256,6 +254,8 @@ def main():
                 for test, why in tests.items():
                     print(f"{name}, {mode}: {test}\n    {why.strip().splitlines()[-1][:200]}")
     if arguments.save:
+        kept = json.loads(path.read_text(encoding="utf-8"))["suites"] if path.exists() else {}
+        results["suites"] = {name: (kept | results["suites"])[name] for name in suites if name in kept | results["suites"]}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(
