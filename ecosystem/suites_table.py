@@ -37,6 +37,8 @@ def reasons(all_results):
         for name, report in results["suites"].items():
             for mode, tests in report["expected"].items():
                 for test, reason in tests.items():
-                    found.setdefault(f"{name}, `{test}`: {reason}", []).append(f"{mode} on {results['python']}")
+                    found.setdefault(f"{name}, `{test.partition('::')[2]}`: {reason}", []).append(
+                        f"{mode} on {results['python']}"
+                    )
     for text, places in sorted(found.items()):
         yield f"- {text} ({', '.join(places)})"
