@@ -459,8 +459,7 @@ def test_a_datagram_transport_asked_for_more_memory_than_there_is(complaints):
 PROCESS = """
 import asyncio, gc, resource, signal, socket, ssl, sys, threading
 def state():
-    # By SIGURG, which is ignored otherwise, `python -m rasyncio ps` asks.
-    signals = {number: signal.getsignal(number) for number in signal.valid_signals() - {signal.SIGURG}}
+    signals = {number: signal.getsignal(number) for number in signal.valid_signals()}
     return resource.getrlimit(resource.RLIMIT_NOFILE), signals, ssl.SSLContext, asyncio.open_connection, \
         asyncio.Future, socket.socket, socket.getaddrinfo, threading.active_count(), gc.get_threshold()
 before = state()

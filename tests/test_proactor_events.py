@@ -11,8 +11,9 @@ CLASSES = """BaseProactorEventLoop _ProactorBasePipeTransport _ProactorReadPipeT
 
 
 def bases(made):
-    """Names of the classes that one derives from, without the native halves."""
-    return [base.__name__ for base in made.__mro__ if base.__name__ not in ("_BaseEventLoop", "_LoopCore")]
+    """Names of the classes that one derives from, without the native halves and asyncio's class of a name that ours has."""
+    names = dict.fromkeys(base.__name__ for base in made.__mro__)
+    return [name for name in names if name not in ("_BaseEventLoop", "_LoopCore")]
 
 
 @pytest.mark.parametrize("name", CLASSES)

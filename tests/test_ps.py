@@ -11,8 +11,9 @@ import pytest
 import rasyncio
 from rasyncio import _ps
 
-PROGRAM = """
-import rasyncio as asyncio, sys, threading, time
+INSTALLED = "import rasyncio; rasyncio.install()"
+PROGRAM = f"""{INSTALLED}
+import asyncio, sys, threading, time
 
 async def leaf():
     await asyncio.sleep(3600)
@@ -106,7 +107,7 @@ def test_a_loop_in_another_thread(state):
 
 
 def test_tasks_of_the_standard_library_s_asyncio():
-    program = PROGRAM.replace("import rasyncio as asyncio", "import asyncio, rasyncio")
+    program = PROGRAM.replace(INSTALLED, "import rasyncio._ps; rasyncio._ps.listen()")
     with Target("idle", program=program) as number:
         (thread,) = _ps.get_all_awaited_by(number)
     assert {task.task_name for task in thread.awaited_by} == {"root", "branch", "work", "first leaf", "second leaf"}
@@ -140,8 +141,8 @@ def test_pstree():
 
 
 def test_the_program_goes_on_undisturbed():
-    program = """
-import rasyncio as asyncio, signal, sys
+    program = f"""{INSTALLED}
+import asyncio, signal, sys
 async def main():
     reading = asyncio.to_thread(sys.stdin.read)
     asyncio.get_running_loop().call_later(0, lambda: print("ready", flush=True))
@@ -169,17 +170,18 @@ def test_processes_that_cannot_be_asked():
     with pytest.raises(ProcessLookupError):
         _ps.ask(ended.pid)
     with Target(program="print('ready', flush=True); input()") as number:
-        with pytest.raises(RuntimeError, match="has not imported rasyncio"):
+        with pytest.raises(RuntimeError, match="is not on rasyncio"):
             _ps.ask(number)
     in_thread = """
 import threading
 def first():
     import rasyncio
+    rasyncio.install()
 threading.Thread(target=first).start()
 threading.enumerate()[-1].join() if threading.active_count() > 1 else None
 print('ready', flush=True); input()"""
     with Target(program=in_thread) as number:
-        with pytest.raises(RuntimeError, match="in a thread that is not its main one"):
+        with pytest.raises(RuntimeError, match="install\\(\\) in the main thread, makes it"):
             _ps.ask(number)
     with Target("idle") as number:
         os.kill(number, signal.SIGSTOP)
@@ -204,7 +206,21 @@ def test_a_handler_of_others_is_left_alone():
     code = """import signal
 signal.signal(signal.SIGURG, print)
 import rasyncio
+rasyncio.install()
 assert signal.getsignal(signal.SIGURG) is print"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_a_program_that_is_put_on_rasyncio_has_the_handler():
+    code = """import signal
+def handler(): return signal.getsignal(signal.SIGURG)
+import rasyncio
+assert handler() is signal.SIG_DFL
+rasyncio.install()
+import rasyncio._ps
+assert handler() is rasyncio._ps.answer
+rasyncio.uninstall()
+assert handler() is signal.SIG_DFL"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -222,7 +238,7 @@ def test_errors_are_plain_words():
         status, output, errors = launch("pstree", str(number))
     assert (status, output) == (1, "") and errors.startswith("Error")
     if sys.version_info < (3, 14):  # from there on Python's own way is tried for such a process
-        assert errors == f"Error retrieving tasks: process {number} has not imported rasyncio\n"
+        assert errors == f"Error retrieving tasks: process {number} is not on rasyncio: neither `python -m rasyncio` nor install()\n"
 
 
 def test_a_signal_s_handler_raises_nothing(complaints):

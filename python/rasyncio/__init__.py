@@ -15,7 +15,6 @@ if _sys.implementation.name != "cpython" or not (3, 11) <= _sys.version_info[:2]
 from ._install import install as install
 from ._install import uninstall as uninstall
 from ._lazy import lazily as _lazily
-from ._ps import listen as _listen
 from ._rasyncio import __version__ as __version__
 
 # These make up `__all__`, in asyncio's order.
@@ -36,7 +35,6 @@ for _name in _PUBLIC + _QUIET:
         __all__ += tuple(_face["__all__"])
         globals().update((_public, _face[_public]) for _public in _face["__all__"] if _public not in _LATER)
 del _face, _name
-_listen()
 
 _deprecated = {
     "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",

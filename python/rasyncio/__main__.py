@@ -26,7 +26,7 @@ Runs a Python program, unmodified, with rasyncio in asyncio's place, and so all 
   -m MODULE      a module, as of `python -m`
   -c CODE        a program passed in as a string
   -              a program read from standard input
-  ps PID         a table of the tasks of another process that has imported rasyncio: their stacks, and who waits for them
+  ps PID         a table of the tasks of another process that is on rasyncio: their stacks, and who waits for them
   pstree PID     the same as a tree; a script of that name is ./ps or ./pstree
   -h, --help     this text
   -V, --version  the versions of rasyncio and of Python

@@ -90,6 +90,7 @@ def install(*, children=False):
         current = replace_asyncio()
         if not current.complete:
             __import__("warnings").warn(str(current), RuntimeWarning, stacklevel=2)
+        __import__(f"{PACKAGE}._ps", fromlist=["listen"]).listen()
     if children and os.environ.get(CARRIED) != "1":
         current.changes.append((os.environ, CARRIED, os.environ.get(CARRIED, ABSENT), "1"))
         os.environ[CARRIED] = "1"
@@ -125,4 +126,5 @@ def uninstall():
         if isinstance(sys.modules[name], Accelerator) or sys.modules[name] is sys.modules.get(ours(name)):
             del sys.modules[name]
     current.undo()
+    __import__(f"{PACKAGE}._ps", fromlist=["ignore"]).ignore()
     current = None

@@ -1,8 +1,8 @@
 """The tasks of another process: how `python -m rasyncio ps` and `pstree` ask for them, and how a process answers.
 
-Asking is a signal, SIGURG, which by default is ignored, so that it harms no process that does not know it.  rasyncio has a
-handler for it where it is imported in the main thread and nobody else has one; nothing else is there, no port, no file, no
-thread, until somebody asks.  Python runs the handler between two instructions of the main thread, or when the signal ends
+Asking is a signal, SIGURG, which by default is ignored, so that it harms no process that does not know it.  `install()`, and so
+`python -m rasyncio`, sets a handler for it, in the main thread and where nobody else has one; importing rasyncio does not, since
+that changes nothing of a process.  Nothing else is there, no port, no file, no thread, until somebody asks.  Python runs the handler between two instructions of the main thread, or when the signal ends
 the wait it is in: in a loop that is idle, in a task that is busy or that blocks in `time.sleep`, a lock or a read.
 
 Who asks listens on an abstract Unix socket that bears the number of the process asked.  The handler connects to it, looks
@@ -34,7 +34,7 @@ def address_of(process):
 
 
 def listen():
-    """Called once, when rasyncio is imported: from then on this process answers, if the signal is free."""
+    """From now on this process answers, if the signal is free."""
     if SIGNAL is None or not hasattr(os, "memfd_create"):
         return
     try:
@@ -42,6 +42,15 @@ def listen():
             _signal.signal(SIGNAL, answer)
     except ValueError:
         pass  # not the main thread, or not the main interpreter
+
+
+def ignore():
+    """Ends `listen()`, where the handler is still ours."""
+    try:
+        if SIGNAL is not None and _signal.getsignal(SIGNAL) is answer:
+            _signal.signal(SIGNAL, _signal.SIG_DFL)
+    except ValueError:
+        pass  # not the main thread
 
 
 def answer(number, frame):
@@ -160,11 +169,11 @@ def check(process):
     os.kill(process, 0)
     with open(f"/proc/{process}/maps", encoding="utf-8", errors="surrogateescape") as file:
         if "/_rasyncio." not in file.read():
-            raise RuntimeError(f"process {process} has not imported rasyncio")
+            raise RuntimeError(f"process {process} is not on rasyncio: neither `python -m rasyncio` nor install()")
     with open(f"/proc/{process}/status", encoding="utf-8", errors="surrogateescape") as file:
         caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
     if not caught >> SIGNAL - 1 & 1:
-        raise RuntimeError(f"process {process} does not answer: it imported rasyncio in a thread that is not its main one")
+        raise RuntimeError(f"process {process} does not answer: `python -m rasyncio`, or install() in the main thread, makes it")
 
 
 def ask(process, wait=WAIT):
