@@ -132,7 +132,7 @@ def test_ready_looked_at_in_the_middle_of_a_batch_keeps_the_batch(loop):
 
 
 def test_a_task_in_ready_is_a_handle(loop):
-    task = loop.create_task(yield_once())
+    task = asyncio.Task(yield_once(), loop=loop)  # the loop makes those of asyncio, which pytest has loaded
     (handle,) = loop._ready
     assert handle._callback.__self__ is task and handle._context is task.get_context()
     loop.run_until_complete(task)

@@ -238,7 +238,10 @@ def test_errors_are_plain_words():
         status, output, errors = launch("pstree", str(number))
     assert (status, output) == (1, "") and errors.startswith("Error")
     if sys.version_info < (3, 14):  # from there on Python's own way is tried for such a process
-        assert errors == f"Error retrieving tasks: process {number} is not on rasyncio: neither `python -m rasyncio` nor install()\n"
+        assert (
+            errors
+            == f"Error retrieving tasks: process {number} is not on rasyncio: neither `python -m rasyncio` nor install()\n"
+        )
 
 
 def test_a_signal_s_handler_raises_nothing(complaints):

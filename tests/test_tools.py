@@ -133,13 +133,13 @@ def test_a_ring_is_told_and_ends_the_program(capsys, monkeypatch):
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="these Pythons can look into any process")
 def test_before_3_14_only_a_process_that_runs_rasyncio_can_be_asked():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        with pytest.raises(RuntimeError, match=f"process {other.pid} has not imported rasyncio"):
+        with pytest.raises(RuntimeError, match=f"process {other.pid} is not on rasyncio"):
             tools.get_all_awaited_by(other.pid)
         other.communicate(b"\n")
 
 
 def test_the_tasks_of_another_process():
-    code = """import rasyncio as asyncio
+    code = """import rasyncio; rasyncio.install(); import asyncio
 async def inner(): await asyncio.get_running_loop().create_future()
 async def main():
     task = asyncio.create_task(inner(), name="inner")

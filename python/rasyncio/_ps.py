@@ -2,8 +2,9 @@
 
 Asking is a signal, SIGURG, which by default is ignored, so that it harms no process that does not know it.  `install()`, and so
 `python -m rasyncio`, sets a handler for it, in the main thread and where nobody else has one; importing rasyncio does not, since
-that changes nothing of a process.  Nothing else is there, no port, no file, no thread, until somebody asks.  Python runs the handler between two instructions of the main thread, or when the signal ends
-the wait it is in: in a loop that is idle, in a task that is busy or that blocks in `time.sleep`, a lock or a read.
+that changes nothing of a process.  Nothing else is there, no port, no file, no thread, until somebody asks.  Python runs the
+handler between two instructions of the main thread, or when the signal ends the wait it is in: in a loop that is idle, in a
+task that is busy or that blocks in `time.sleep`, a lock or a read.
 
 Who asks listens on an abstract Unix socket that bears the number of the process asked.  The handler connects to it, looks
 whether the one who listens is the same user or root, writes what it knows to a file in memory, and passes that on: it never
@@ -173,7 +174,9 @@ def check(process):
     with open(f"/proc/{process}/status", encoding="utf-8", errors="surrogateescape") as file:
         caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
     if not caught >> SIGNAL - 1 & 1:
-        raise RuntimeError(f"process {process} does not answer: `python -m rasyncio`, or install() in the main thread, makes it")
+        raise RuntimeError(
+            f"process {process} does not answer: `python -m rasyncio`, or install() in the main thread, makes it"
+        )
 
 
 def ask(process, wait=WAIT):

@@ -1,6 +1,7 @@
 """Stream readers: what they take, how they end, and in which order data and exceptions come."""
 
 import asyncio
+import sys
 
 from recorder import record, record_outcome
 
@@ -27,7 +28,9 @@ async def woken_then_failed():
 
 
 async def separators():
-    orders = [(b"\r\n", b"\n"), (b"\n", b"\r\n"), [b"\n"], b"\n", (), b"", (b"a", b"")]
+    orders = [b"\n", b""]
+    if sys.version_info >= (3, 13):  # before, several are rasyncio's only
+        orders += [(b"\r\n", b"\n"), (b"\n", b"\r\n"), [b"\n"], (), (b"a", b"")]
     for order in orders:
         reader = asyncio.StreamReader(limit=4)
         reader.feed_data(b"abcd\r")
