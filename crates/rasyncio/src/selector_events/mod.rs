@@ -106,6 +106,10 @@ class! {
         internal_fds: Cell<i64>,
         /// Turns since signals were last looked for.
         quiet_turns: Cell<u32>,
+        /// How many of the descriptors that are watched bring nothing but signals: a loop that is busy looks at them less often.
+        pub(crate) signals_watched: Cell<usize>,
+        /// When the loop last looked, by its clock; kept only while it has such descriptors.
+        looked_at: Cell<f64>,
         /// Whether the last turn's look at the poller brought something.
         hunch: Cell<Hunch>,
         /// How many events the next turn takes, and how many bytes the transports have read since the last look.

@@ -27,6 +27,10 @@ use crate::exceptions;
 /// Turns without a look at the poller between two looks for signals. A turn that runs Python code looks for them there.
 const SIGNALS_EVERY: u32 = 32;
 
+/// Seconds within which a busy loop that watches nothing but signals looks for them. A look at each turn would cost as much as
+/// all the rest of a short one.
+const SIGNALS_WITHIN: f64 = 0.0005;
+
 /// One turn.
 pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = base.py();
@@ -46,7 +50,11 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let deadline = run::next_deadline(core)?;
     let now = if ready || deadline.is_none() { 0.0 } else { clock(own_time)? };
     let overdue = this.courtesy.borrow_mut().as_mut().is_some_and(|c| c.is_overdue(|| Monotonic.now()));
-    let watched = this.interests.0.borrow().as_ref().map_or(0, |table| table.watched());
+    let mut watched = this.interests.0.borrow().as_ref().map_or(0, |table| table.watched());
+    let signals = this.signals_watched.get();
+    if signals > 0 && watched == signals && ready && Monotonic.now() - this.looked_at.get() < SIGNALS_WITHIN {
+        watched = 0;
+    }
     let claims = Claims { drop_requested: false, executor_jobs: core.jobs.get(), foreign_entry, overdue };
     let sight = Sight {
         ready,
@@ -69,6 +77,9 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
             core.inbox.unblocked();
         }
         waited?;
+        if signals > 0 {
+            this.looked_at.set(Monotonic.now());
+        }
     }
     let quiet = if looked.wait == Wait::Skip { this.quiet_turns.get() + 1 } else { SIGNALS_EVERY };
     this.quiet_turns.set(quiet % SIGNALS_EVERY);

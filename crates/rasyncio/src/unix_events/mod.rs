@@ -129,6 +129,7 @@ fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
     let pipe = Rc::new(SignalPipe::new().map_err(|error| exceptions::os_error(this.py(), error))?);
     watch::add_reader(core(this.base()), pipe.fd(), this.any().clone(), &SIGNALS)?;
     *this.pipe.borrow_mut() = Some(pipe.clone());
+    this.signals_watched.set(1);
     Ok(pipe)
 }
 
@@ -138,6 +139,7 @@ fn drop_idle_pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
         return Ok(());
     }
     let pipe = this.pipe.borrow_mut().take();
+    this.signals_watched.set(0);
     match pipe {
         Some(pipe) if !core(this.base()).closed.get() => watch::remove_reader(core(this.base()), pipe.fd()).map(drop),
         _ => Ok(()),
