@@ -176,3 +176,43 @@ def test_memory_lent_by_code_that_closes_the_socket_gets_nothing_of_another():
 
     lender = None
     run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no class written in Python lends memory")
+def test_ctrl_c_while_memory_is_lent_leaves_the_loop():
+    class Lender:
+        interrupted = False
+
+        def __len__(self):
+            return 100
+
+        def __buffer__(self, flags):
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return memoryview(bytearray(100))
+
+    class Protocol(asyncio.BufferedProtocol):
+        updates = 0
+
+        def get_buffer(self, hint):
+            return lender
+
+        def buffer_updated(self, count):
+            self.updates += 1
+            loop.stop()
+
+    lender = Lender()
+    loop = asyncio.new_event_loop()
+    near, far = socket.socketpair()
+    try:
+        transport, protocol = loop.run_until_complete(loop.create_connection(Protocol, sock=near))
+        far.send(b"x")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        assert lender.interrupted and not protocol.updates
+        transport.abort()
+        loop.run_until_complete(asyncio.sleep(0))
+    finally:
+        loop.close()
+        far.close()

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
@@ -44,17 +45,20 @@ impl Shown {
     }
 }
 
-/// Has `write` write into the memory of any object that lets others write into it as contiguous bytes; None if it does not.
+/// Has `write` write into the memory of any object that lets others write into it as contiguous bytes; None if it does not. What
+/// an object's own `__buffer__` raises, unless that is a refusal, is the error.
 ///
 /// `write` gets cells, since Python code has the memory too, and may not run any.
-pub fn written_into<R>(object: &Bound<'_, PyAny>, write: impl FnOnce(&[Cell<u8>]) -> R) -> Option<R> {
+pub fn written_into<R>(object: &Bound<'_, PyAny>, write: impl FnOnce(&[Cell<u8>]) -> R) -> PyResult<Option<R>> {
+    let py = object.py();
     let mut view = MaybeUninit::<ffi::Py_buffer>::uninit();
-    // SAFETY: a live object; the view is filled where the answer is zero. Until it is released it pins `len` writable bytes
-    // at `buf`, which are contiguous, as is checked. Released under the GIL.
+    // SAFETY: a live object; the view is filled where the answer is zero. By the buffer protocol (PEP 3118) its exporter keeps
+    // `len` writable bytes at `buf` until it is released, which happens here, under the GIL; that they are contiguous is checked.
     unsafe {
         if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_WRITABLE) != 0 {
-            drop(PyErr::take(object.py()));
-            return None;
+            let error = PyErr::fetch(py);
+            let refused = error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyBufferError>(py);
+            return if refused { Ok(None) } else { Err(error) };
         }
         let mut view = view.assume_init();
         let result = if ffi::PyBuffer_IsContiguous(&view, b'C' as std::ffi::c_char) != 0 && view.len > 0 {
@@ -63,7 +67,7 @@ pub fn written_into<R>(object: &Bound<'_, PyAny>, write: impl FnOnce(&[Cell<u8>]
             None
         };
         ffi::PyBuffer_Release(&mut view);
-        result
+        Ok(result)
     }
 }
 

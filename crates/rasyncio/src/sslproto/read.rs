@@ -212,13 +212,14 @@ fn deliver_buffered(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
         Err(_) => PyMemoryView::from(&buffer)?.into_any(),
     };
     let object = object(this);
-    let straight = channel(this).and_then(|channel| {
-        slots::written_into(&view, |memory| match memory.len() == room {
+    let straight = match channel(this) {
+        Some(channel) => slots::written_into(&view, |memory| match memory.len() == room {
             true => channel.read_into(py, (&[] as &[u8]).into(), memory),
             // Of larger items there are fewer, and so many bytes are asked for.
             false => (0, Ended::Ask),
-        })
-    });
+        })?,
+        None => None,
+    };
     let (mut filled, mut ended) = straight.unwrap_or((0, Ended::Ask));
     let mut closed = false;
     while ended == Ended::Ask {

@@ -232,13 +232,14 @@ fn read_buffered(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         true => {
             slots::written_into(&buffer, |memory| socket::receive_shared(SocketTransport::descriptor(this), memory))
         }
-        false => None,
+        false => Ok(None),
     };
     let received = match direct {
-        Some(Ok(count)) => Ok(count),
-        Some(Err(error)) => return read_failed(this, error),
+        Ok(Some(Ok(count))) => Ok(count),
+        Ok(Some(Err(error))) => return read_failed(this, error),
+        Err(error) => Err(error),
         // The socket object knows what to say of such a buffer.
-        None => {
+        Ok(None) => {
             this.socket.get_or_none(py).call_method1(intern!(py, "recv_into"), (&buffer,)).and_then(|n| n.extract())
         }
     };
