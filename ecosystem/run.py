@@ -18,10 +18,12 @@ import fnmatch
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import time
 import tomllib
@@ -39,6 +41,8 @@ MODES = {
     "loop": ["-m", "pytest", "-p", "loop_only"],
 }
 GOOD = ("passed", "xfailed")
+# A test that hangs fails, and the run goes on: the plugin's alarm interrupts it.
+TEST_LIMIT = ["--timeout=120", "--timeout-method=signal"]
 
 
 def say(text):
@@ -95,7 +99,7 @@ def run_once(name, suite, mode, tests, extra, limit):
     record.write_text("")
     environment = {**os.environ, "ECOSYSTEM_RECORD": str(record), "PYTHONPATH": str(HERE / "plugins")}
     environment.pop("RASYNCIO_INSTALL", None)
-    plugins = ["-p", "record_outcomes", "-p", "no:cacheprovider", "-q"]
+    plugins = ["-p", "record_outcomes", "-p", "no:cacheprovider", "-q", *TEST_LIMIT]
     options = suite["pytest"] + ([] if has_ipv6() else suite.get("without_ipv6", []))
     command = [sys.executable, *MODES[mode], *plugins, *options, *extra, *tests]
     began, ended = time.monotonic(), ""
@@ -110,6 +114,15 @@ def run_once(name, suite, mode, tests, extra, limit):
         except subprocess.TimeoutExpired:
             ended = f"not done after {limit} s"
     return Run(read_record(record, ended), time.monotonic() - began, ended)
+
+
+def without_folders(text, suite_folder):
+    """A failure's text as it would be on any machine: its files are named from the folder that they belong to."""
+    library = sysconfig.get_paths()
+    folders = {str(suite_folder), str(ROOT), sys.prefix, *(library[kind] for kind in ("purelib", "platlib", "stdlib"))}
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
+    return re.sub(r"(?:/[\w.+-]+)*/(?=pytest-of-)", "", text)
 
 
 def read_record(record, ended=""):
@@ -205,6 +218,8 @@ def run_suite(name, suite, arguments):
                 for test in report["second_try"][mode]:
                     run.tests[test] = ("passed", "")
                 failed = steady
+            folder = fetch(name, suite)
+            failed = {test: without_folders(why, folder) for test, why in failed.items()}
             report["modes"][mode] = summary(run)
             good = [test for test, (outcome, _) in baseline.tests.items() if outcome in GOOD]
             report["modes"][mode]["of_baseline"] = len(good) - len(failed) - len(expected)
@@ -220,6 +235,16 @@ def run_suite(name, suite, arguments):
 def describe(numbers):
     text = ", ".join(f"{numbers[kind]} {kind}" for kind in ("passed", "failed", "skipped"))
     return f"{text} in {numbers['seconds']:.0f} s"
+
+
+def save(name, report, order):
+    """Keeps a suite's results when it is done: those of the others stay."""
+    path = ROOT / "docs" / "results" / f"ecosystem-{VERSION}.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))["suites"] if path.exists() else {}
+    kept[name] = report
+    results = {"python": VERSION, "suites": {suite: kept[suite] for suite in order if suite in kept}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main():
@@ -239,12 +264,13 @@ def main():
     if unknown := set(arguments.suites) - set(suites):
         parser.error(f"no such suite: {', '.join(sorted(unknown))}")
     results = {"python": VERSION, "suites": {}}
-    path = ROOT / "docs" / "results" / f"ecosystem-{VERSION}.json"
     for name in arguments.suites or suites:
         if not holds({"versions": suites[name].get("only_on", [VERSION])}):
             say(f"{name} {suites[name]['release']} is not for Python {VERSION}")
             continue
         results["suites"][name] = run_suite(name, suites[name], arguments)
+        if arguments.save:
+            save(name, results["suites"][name], list(suites))
     print("\n" + "\n".join(markdown([results])) + "\n")
     bad = 0
     for name, report in results["suites"].items():
@@ -253,11 +279,6 @@ def main():
                 bad += len(tests)
                 for test, why in tests.items():
                     print(f"{name}, {mode}: {test}\n    {why.strip().splitlines()[-1][:200]}")
-    if arguments.save:
-        kept = json.loads(path.read_text(encoding="utf-8"))["suites"] if path.exists() else {}
-        results["suites"] = {name: (kept | results["suites"])[name] for name in suites if name in kept | results["suites"]}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(
         f"{bad} tests that pass on asyncio fail on rasyncio, or are wrongly listed"
         if bad

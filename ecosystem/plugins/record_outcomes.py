@@ -3,7 +3,9 @@
 A line is written when it is known, so that of a run that hangs or dies the file says which test it was.
 """
 
+import contextlib
 import gc
+import importlib
 import json
 import os
 
@@ -18,6 +20,9 @@ class Recorder:
         self.tests, self.owner = {}, os.getpid()
 
     def pytest_collection_finish(self):
+        # Hypothesis, when it is imported, asks the collector who refers to an object: of what is frozen no one does, it seems.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("hypothesis")
         # Suites that collect garbage after each test wait for what the collection of tests has left, otherwise.
         gc.collect()
         gc.freeze()
