@@ -116,8 +116,16 @@ def test_standard_input(tmp_path, program):
     compare(["-", "-x", "a b"], tmp_path, text=program)
 
 
-def test_standard_input_without_arguments(tmp_path):
-    compare([], tmp_path, text=PROGRAMS["names"] + "\n" + PROGRAMS["error"])
+@pytest.mark.parametrize("last", ["", "exit(3)\n"], ids=["end", "exit"])
+def test_a_pipe_without_arguments_is_typed_at_the_prompt(tmp_path, last):
+    """As it is for `python -m asyncio`."""
+    text = "x = await asyncio.sleep(0, 20)\nx + 1\nprint(2); __name__\n" + last
+    expected, got = run(["-m", "asyncio"], tmp_path, text=text), run([], tmp_path, LAUNCHER, text=text)
+    first_line = re.compile(r"(asyncio REPL|rasyncio \S+ REPL, Python) ")
+    texts = [[first_line.sub("", text).replace("rasyncio", "asyncio") for text in texts] for _, *texts in (expected, got)]
+    if sys.version_info >= (3, 13) or not last:  # before, exit() says no farewell there
+        assert texts[1] == texts[0]
+    assert "21\n" in texts[1][0] and got[0] == expected[0]
 
 
 @pytest.mark.parametrize("options", [["-P"], ["-I"], ["-X", "dev"], ["-O"], ["-u"]], ids=" ".join)

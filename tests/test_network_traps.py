@@ -30,6 +30,7 @@
 """
 
 import asyncio as stdlib
+import errno
 import gc
 import os
 import select
@@ -362,6 +363,27 @@ def close_the_socket(protocol):
 
 def close_the_number(protocol):
     protocol.transport.get_extra_info("socket")._sock.detach()
+
+
+@pytest.mark.parametrize("notice", ["write", "writelines", "close"])
+@pytest.mark.parametrize("take", [close_the_socket, close_the_number], ids=["closed", "detached"])
+def test_a_socket_that_goes_while_something_waits_to_be_sent(take, notice):
+    """asyncio does not notice, and waits for ever."""
+
+    async def main():
+        transport, protocol, far = await pair()
+        number = transport.get_extra_info("socket").fileno()
+        transport.write(b"x" * (8 << 20))
+        take(protocol)
+        getattr(transport, notice)(*{"write": [b"more"], "writelines": [[b"more"]], "close": []}[notice])
+        assert transport.is_closing() and transport.get_write_buffer_size() == 0 and protocol.events[-1] != "lost"
+        error = await asyncio.wait_for(protocol.lost, 10)
+        assert isinstance(error, OSError) and error.errno == errno.EBADF
+        if take is close_the_number:
+            os.close(number)
+        far.close()
+
+    run(main())
 
 
 def drop_everything(protocol):

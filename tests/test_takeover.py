@@ -240,6 +240,25 @@ assert rasyncio.run(main()) is rasyncio.Task""",
     )
 
 
+def test_uninstalling_while_a_loop_of_the_old_asyncio_runs():
+    run(
+        BEFORE,
+        "loop = asyncio.SelectorEventLoop()",
+        INSTALL,
+        """
+async def main():
+    assert rasyncio.get_running_loop() is loop
+    rasyncio.uninstall()
+    assert rasyncio.get_running_loop() is asyncio.get_running_loop() is loop
+loop.run_until_complete(main())
+loop.close()
+assert rasyncio._get_running_loop() is asyncio._get_running_loop() is None
+async def again():
+    return rasyncio.get_running_loop() is asyncio.get_running_loop()
+assert rasyncio.run(again()) and asyncio.run(again())""",
+    )
+
+
 def test_a_policy_of_others_is_told_of():
     assert "- loops made by the policy __main__.Policy so far" in run(
         BEFORE,

@@ -31,7 +31,7 @@ Runs a Python program, unmodified, with rasyncio in asyncio's place, and so all 
   -h, --help     this text
   -V, --version  the versions of rasyncio and of Python
 
-Without arguments it is a prompt that knows `await`.  Options of Python's own go before `-m rasyncio`.
+Without arguments it is a prompt that knows `await`, at a terminal or not.  Options of Python's own go before `-m rasyncio`.
 """
 
 
@@ -147,14 +147,14 @@ def run(arguments):
         if len(rest) != 1 or not rest[0].isdecimal():
             complain(f"{first} takes the number of a process")
         return _ps.show(first, int(rest[0]))
-    if first not in ("", "-"):
+    if first != "-" and arguments:
         return complain(f"Unknown option: {first}") if first.startswith("-") else run_file(first, rest)
-    if sys.stdin is not None and sys.stdin.isatty():
-        from rasyncio._console import interact
+    if arguments and not (sys.stdin is not None and sys.stdin.isatty()):
+        return run_input(first, rest)
+    from rasyncio._console import interact
 
-        sys.argv[:] = [first, *rest]
-        return interact(new_main())
-    return run_input(first, rest)
+    sys.argv[:] = [first, *rest]
+    return interact(new_main())
 
 
 def without_launcher(traceback):

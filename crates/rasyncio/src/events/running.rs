@@ -5,8 +5,10 @@
 //!
 //! A loop of the stdlib's that runs is known to that asyncio alone; it is asked, where it is loaded, when the slot is empty.
 //!
-//! Invariant: the slot of a thread is set exactly while a loop runs there, or as long as `_set_running_loop` said so. A
-//! child process clears it (`on_fork`, registered with `os.register_at_fork`).
+//! Invariant: the slot of a thread is set exactly while a loop runs there, or as long as `_set_running_loop` said so, except
+//! for a loop that is not ours beside the stdlib's asyncio: that one alone keeps it, because the loop may have come by
+//! `install()`, and end by the stdlib's own function, after `uninstall()`. A child process clears the slot (`on_fork`,
+//! registered with `os.register_at_fork`).
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -47,8 +49,12 @@ pub fn set_running_loop(py: Python<'_>, event_loop: Option<Bound<'_, PyAny>>) ->
     }
     if let Some(set) = crate::state(py)?.stdlib_set_running_loop.get(py) {
         set.call1((&event_loop,))?;
-        if let Some(core) = event_loop.as_ref().and_then(|event_loop| LoopCore::of(event_loop)) {
-            core.published.set(true);
+        match event_loop.as_ref().and_then(|event_loop| LoopCore::of(event_loop)) {
+            Some(core) => core.published.set(true),
+            None => {
+                RUNNING.set(py, None);
+                return Ok(());
+            }
         }
     }
     RUNNING.set(py, event_loop);

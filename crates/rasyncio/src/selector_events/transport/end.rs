@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use slots::Ref;
 
 use super::read::stop_reading;
-use super::write::{drop_buffer, stop_writing, tell_waiter};
+use super::write::{drop_buffer, stop_writing, tell_waiter, write_ready};
 use super::{LOST, SocketTransport};
 use crate::base_events::server;
 use crate::events::LoopCore;
@@ -32,6 +32,9 @@ pub(super) fn close(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         this.conn_lost.set(this.conn_lost.get() + 1);
         stop_writing(this)?;
         schedule_lost(this, None)?;
+    } else if SocketTransport::descriptor(this) < 0 {
+        // What waits can never be sent: this fails, and ends the connection.
+        write_ready(this)?;
     }
     Ok(())
 }

@@ -6,6 +6,9 @@
 //! States: nothing buffered (the poller does not look at the writing side) -> buffered (it does) -> nothing buffered. A write
 //! is tried at once when nothing waits before it; what the kernel does not take is copied.
 //!
+//! Where the socket was closed or detached behind the transport's back, a write and close() end the connection, also when
+//! something waits; asyncio's would wait for ever.
+//!
 //! Above the high mark the protocol is paused, at the low mark resumed, once per crossing.
 //!
 //! Invariant: no borrow of the buffer is open during a Python call.
@@ -67,8 +70,10 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
         return write_lost(this);
     }
     let mut rest = bytes;
-    if this.buffered() == 0 {
-        match socket::send(SocketTransport::descriptor(this), bytes) {
+    let fd = SocketTransport::descriptor(this);
+    // Where the socket was closed behind our back, the poller will never tell of what waits.
+    if this.buffered() == 0 || fd < 0 {
+        match socket::send(fd, bytes) {
             Ok(sent) if sent == bytes.len() => return Ok(()),
             Ok(sent) => rest = &bytes[sent..],
             Err(error) if would_block(&error) => {}
