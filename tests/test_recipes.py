@@ -194,3 +194,42 @@ loop.run_until_complete(main())
 loop.close()
 """,
     )
+
+
+NESTED = """
+import asyncio, nest_asyncio
+
+nest_asyncio.apply()
+
+async def deep(levels):
+    await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        return asyncio.run(deep(levels - 1)) + 1 if levels else 0
+
+async def main():
+    task, other = asyncio.current_task(), asyncio.create_task(deep(1))
+    assert asyncio.run(deep(5)) == 5
+    assert asyncio.current_task() is task and await other == 1
+    assert await asyncio.gather(deep(2), asyncio.to_thread(int)) == [2, 0]
+    assert asyncio.current_task() is task
+    return type(task).__module__, type(asyncio.get_running_loop()).__module__
+
+print(*asyncio.run(main()))
+assert asyncio.new_event_loop().run_until_complete(main())
+"""
+NESTED_BEFORE = {
+    "installed": "import rasyncio; rasyncio.install()",
+    "installed late": "import asyncio, warnings; warnings.simplefilter('ignore'); import rasyncio; rasyncio.install()",
+    "loop": "import asyncio, rasyncio, warnings; warnings.simplefilter('ignore')\n"
+    "asyncio.set_event_loop_policy(rasyncio.EventLoopPolicy())",
+}
+
+
+@pytest.mark.parametrize("before", NESTED_BEFORE)
+def test_loops_in_loops_by_nest_asyncio(tmp_path, before):
+    pytest.importorskip("nest_asyncio")
+    if before == "loop" and sys.version_info >= (3, 14):
+        pytest.skip("asyncio's own tasks cannot be nested there, on any loop")
+    task, loop = run(tmp_path, "-c", NESTED_BEFORE[before] + NESTED).split()
+    assert loop.startswith("rasyncio")
+    assert task == ("asyncio.tasks" if before == "loop" else "rasyncio.tasks")

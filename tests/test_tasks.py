@@ -1,6 +1,8 @@
 """Tasks, beyond what CPython's own tests say."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -89,3 +91,28 @@ def test_frameworks_recognise_eager_factories_and_find_the_constructor():
     assert asyncio.eager_task_factory.__closure__[0].cell_contents is asyncio.Task
     assert factory("loop", "coro") == (("coro",), factory("loop", "coro")[1])
     assert factory("loop", "coro")[1]["loop"] == "loop" and factory("loop", "coro")[1]["eager_start"] is True
+
+
+@pytest.mark.parametrize("beside", ["", "import asyncio"], ids=["alone", "beside asyncio"])
+def test_current_tasks_as_a_mapping(beside):
+    """What nest_asyncio does with asyncio's dict."""
+    program = f"""
+import rasyncio
+{beside}
+current = rasyncio.tasks._current_tasks
+async def main():
+    loop, task = rasyncio.get_running_loop(), rasyncio.current_task()
+    assert current[loop] is current.get(loop) is task and dict(current) == {{loop: task}} and len(current) == 1
+    assert repr(current) == repr({{loop: task}})
+    assert current.pop(loop) is task
+    assert rasyncio.current_task() is None and loop not in current and not dict(current) and current.pop(loop, 1) == 1
+    try:
+        del current[loop]
+    except KeyError as error:
+        assert error.args == (loop,)
+    current[loop] = task
+    assert rasyncio.current_task() is task and current.setdefault(loop, None) is task
+rasyncio.run(main())
+assert not list(current) and rasyncio.new_event_loop() not in current
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

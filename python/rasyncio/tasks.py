@@ -75,6 +75,7 @@ _py_swap_current_task = _c_swap_current_task = _swap_current_task
 __getattr__ = lazily(
     __name__,
     GenericAlias="types:GenericAlias",
+    _current_tasks="rasyncio._current:current_tasks",
     _is_coroutine="rasyncio.coroutines:_is_coroutine",
     base_tasks="rasyncio.base_tasks",
     concurrent="concurrent.futures",
