@@ -39,7 +39,7 @@ use std::ffi::CStr;
 use std::io;
 use std::net::SocketAddr;
 
-use engine::buffers::WriteBuffer;
+use engine::buffers::{MOST_BYTES, WriteBuffer};
 use engine::sys::socket::{self, INTERNET};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
@@ -63,12 +63,6 @@ use crate::events::{Kind, LoopCore};
 use crate::sslproto::SslProtocol;
 use crate::streams::StreamReaderProtocol;
 use crate::{exceptions, face, futures};
-
-/// The most bytes that one read takes.
-const MOST_BYTES: usize = 256 * 1024;
-
-/// After a read of so many bytes the next is expected to be as large.
-const LARGE: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 enum Style {

@@ -14,6 +14,7 @@
 use std::io;
 use std::rc::Rc;
 
+use engine::buffers::{LARGE, MOST_BYTES, room_after};
 use engine::sys::socket;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -22,7 +23,7 @@ use pyo3::types::PyBytes;
 use slots::{Ref, Shown};
 
 use super::end::{close, fatal_error};
-use super::{BaseSelectorEventLoop, LARGE, MOST_BYTES, READ, SocketTransport, Style, would_block};
+use super::{BaseSelectorEventLoop, READ, SocketTransport, Style, would_block};
 use crate::exceptions;
 use crate::selector_events::ends::leaves;
 use crate::selector_events::on_socket::OnSocket;
@@ -74,8 +75,7 @@ fn protocol_failed(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str)
 /// What the kernel has, as bytes.
 ///
 /// A small read goes through memory of the loop's, which is near the processor by now; where the last was large, the kernel
-/// writes into the bytes object itself. That has little more room than the last had need of: of the most that a read takes,
-/// the allocator would get fresh pages from the system each time.
+/// writes into the bytes object itself, which has little more room than the last had need of.
 fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
     let (py, fd) = (this.py(), SocketTransport::descriptor(this));
     let event_loop = SocketTransport::event_loop(this);
@@ -83,7 +83,7 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
         return Ok(Err(io::ErrorKind::WouldBlock.into()));
     };
     let last = this.last_read.get();
-    let room = if last >= LARGE { (last + last / 16 + 4096).min(MOST_BYTES) } else { MOST_BYTES };
+    let room = room_after(last);
     let received = if last >= LARGE {
         slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?
     } else {

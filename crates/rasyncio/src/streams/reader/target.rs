@@ -16,14 +16,12 @@
 
 use std::io;
 
+use engine::buffers::LARGE;
 use engine::sys::{Descriptor, socket};
 use pyo3::prelude::*;
 use slots::{Filling, Ref};
 
 use super::StreamReader;
-
-/// A read of fewer bytes is not worth it.
-const LARGE: usize = 16 * 1024;
 
 impl StreamReader {
     /// Whether the read that waits is one of exactly so many bytes, and many; then there is a target. Not without memory for it.

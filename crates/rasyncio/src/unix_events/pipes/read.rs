@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
 
+use engine::buffers::{LARGE, MOST_BYTES, room_after};
 use engine::sys::pipe;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -24,12 +25,6 @@ use crate::events::Kind;
 use crate::selector_events::BaseSelectorEventLoop;
 use crate::streams::{StreamReader, StreamReaderProtocol};
 use crate::{exceptions, face};
-
-/// The most bytes that one read takes.
-const MOST_BYTES: usize = 256 * 1024;
-
-/// After a read of so many bytes the next is expected to be as large.
-const LARGE: usize = 16 * 1024;
 
 const READ_ERROR: &str = "Fatal read error on pipe transport";
 const EIO: i32 = 5;
@@ -123,7 +118,7 @@ fn deliver<'py>(this: &Ref<'py, ReadPipe>, data: Bound<'py, PyBytes>) -> PyResul
 fn receive<'py>(this: &Ref<'py, ReadPipe>) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
     let (py, fd, last) = (this.py(), PipeTransport::descriptor(this.base()), this.last_read.get());
     let event_loop = this.event_loop.get_or_none(py);
-    let room = if last >= LARGE { (last + last / 16 + 4096).min(MOST_BYTES) } else { MOST_BYTES };
+    let room = room_after(last);
     let received = match BaseSelectorEventLoop::of(&event_loop) {
         Some(native) if last < LARGE => {
             let mut scratch = native.scratch.borrow_mut();
