@@ -87,6 +87,42 @@ def test_the_last_handler_gives_the_wakeup_descriptor_back(loop):
     assert current_wakeup_fd() == -1
 
 
+def test_each_run_looks_for_signals(loop):
+    """However short it is: whoever makes single turns by `stop` finds in the second what came before the first."""
+    heard = []
+    loop.add_signal_handler(signal.SIGUSR1, heard.append, None)
+    for count in range(1, 20):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        for _ in range(2):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        assert len(heard) == count
+
+
+def test_a_busy_loop_does_not_look_for_signals_at_each_turn():
+    """A look is a system call, and costs as much as all the rest of a short turn."""
+    loop = rasyncio.new_event_loop()
+    turns, sent, waited = 0, 0, []
+    loop.add_signal_handler(signal.SIGUSR1, lambda: waited.append(turns - sent))
+
+    def turn():
+        nonlocal turns, sent, asked
+        turns += 1
+        if len(waited) == 20:
+            return loop.stop()
+        if len(waited) == asked:
+            asked, sent = asked + 1, turns
+            os.kill(os.getpid(), signal.SIGUSR1)
+        loop.call_soon(turn)
+
+    asked = 0
+    loop.call_soon(turn)
+    loop.run_forever()
+    loop.close()
+    # A look follows a look after half a millisecond: hundreds of turns, and two if each turn had one.
+    assert sorted(waited)[10] > 20, waited
+
+
 def test_close_removes_all_handlers(loop):
     loop.add_signal_handler(signal.SIGUSR1, print)
     loop.close()

@@ -108,8 +108,8 @@ class! {
         quiet_turns: Cell<u32>,
         /// How many of the descriptors that are watched bring nothing but signals: a loop that is busy looks at them less often.
         pub(crate) signals_watched: Cell<usize>,
-        /// When the loop last looked, by its clock; kept only while it has such descriptors.
-        looked_at: Cell<f64>,
+        /// When the loop last looked, by its clock; kept only while it has such descriptors. Each run begins with a look.
+        pub(crate) looked_at: Cell<f64>,
         /// Whether the last turn's look at the poller brought something.
         hunch: Cell<Hunch>,
         /// How many events the next turn takes, and how many bytes the transports have read since the last look.
