@@ -250,6 +250,30 @@ def test_handles_of_another_thread_are_seen_by_the_collector_once_somebody_else_
     assert [gc.is_tracked(handle) for handle in kept + raised] == [True, True]
 
 
+def test_the_collector_does_not_see_what_another_thread_sends_before_somebody_else_has_it():
+    loop = asyncio.new_event_loop()
+    seen, kept = [], []
+
+    def send():
+        for _ in range(1000):
+            loop.call_soon_threadsafe(int)
+
+    def look():
+        thread = threading.Thread(target=send)
+        thread.start()
+        thread.join()
+        seen.append(sum(issubclass(type(thing), asyncio.Handle) for thing in gc.get_objects()))
+        kept.extend(loop._ready)
+        loop.stop()
+
+    loop.call_soon(look)
+    loop.run_forever()
+    loop.close()
+    assert len(kept) == 1000 and all(map(gc.is_tracked, kept))
+    # Others may have some, of loops that are not collected yet.
+    assert seen[0] < 500
+
+
 def test_a_stopped_loop_with_handles_of_another_thread_is_collected():
     class Anything:
         pass
