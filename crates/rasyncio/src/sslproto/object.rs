@@ -158,9 +158,12 @@ pub(super) fn open_channel(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     if this.objects.channel.get().is_some() || !face(py, "sslproto")?.getattr(intern!(py, "_channels"))?.is_truthy()? {
         return Ok(());
     }
-    // Who listens to messages may raise, and the SSLObject raises that.
-    if !inner.getattr(intern!(py, "context"))?.getattr(intern!(py, "_msg_callback"))?.is_none() {
-        return Ok(());
+    // Who listens to messages may raise, a file of keys may be full: the SSLObject raises that.
+    let context = inner.getattr(intern!(py, "context"))?;
+    for listener in [intern!(py, "_msg_callback"), intern!(py, "keylog_filename")] {
+        if context.getattr_opt(listener)?.is_some_and(|listener| !listener.is_none()) {
+            return Ok(());
+        }
     }
     if let Some(channel) = Channel::of(&inner, &incoming(this), &outgoing(this))? {
         let _ = this.objects.channel.set(channel);
