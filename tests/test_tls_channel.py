@@ -3,14 +3,17 @@
 import _ssl
 import contextlib
 import gc
+import os
 import ssl
+import subprocess
+import sys
 
 import certificates
 import pytest
 import rasyncio as asyncio
 from peers import run
 from rasyncio import sslproto
-from tls_peers import Buffered, Echo, connect, served, settled, tls_and_socket
+from tls_peers import Buffered, Echo, connect, details, served, settled, tls_and_socket
 
 POSSIBLE = hasattr(_ssl, "__file__") and ssl.OPENSSL_VERSION.startswith("OpenSSL ")
 needed = pytest.mark.skipif(not POSSIBLE, reason="_ssl keeps its OpenSSL to itself")
@@ -73,6 +76,92 @@ def test_none_where_messages_are_listened_to():
             assert heard
             transport.close()
             await settled(protocol, *made)
+
+    run(main())
+
+
+@needed
+def test_none_where_keys_are_written_to_a_file(tmp_path):
+    async def main():
+        context = certificates.client()
+        context.keylog_filename = tmp_path / "keys"
+        async with served() as (port, made):
+            transport, protocol = await connect(port, context=context)
+            assert not has_channel(transport)
+            transport.write(b"x")
+            await protocol.until(lambda p: p.data == b"x")
+            transport.close()
+            await settled(protocol, *made)
+        assert "TRAFFIC_SECRET" in (tmp_path / "keys").read_text()
+
+    run(main())
+
+
+CHANNEL = """
+import _ssl, sys
+sys.path.insert(0, sys.argv[1])
+{}
+import rasyncio
+from tls_peers import connect, served, settled
+
+async def main():
+    async with served() as (port, made):
+        transport, protocol = await connect(port)
+        transport.write(b"x")
+        await protocol.until(lambda p: p.data == b"x")
+        print(transport._ssl_protocol._has_channel)
+        transport.close()
+        await settled(protocol, *made)
+
+rasyncio.run(main())
+"""
+
+
+@needed
+@pytest.mark.parametrize(
+    "change, answer",
+    [
+        ("", b"True"),
+        ("_ssl.OPENSSL_VERSION = 'OpenSSL 3.0.0 7 sep 2021'", b"False"),
+        ("_ssl.OPENSSL_VERSION = 3", b"False"),
+        ("_ssl.__file__ = None", b"False"),
+        (r"_ssl.__file__ = '\udcff\ud800'", b"UnicodeEncodeError"),
+        ("_ssl.__file__ = sys.executable + chr(0)", b"False"),
+    ],
+)
+def test_none_where_it_is_not_certain_which_openssl_is_meant(change, answer):
+    program = [sys.executable, "-c", CHANNEL.format(change), os.path.dirname(__file__)]
+    done = subprocess.run(program, capture_output=True, timeout=60)
+    assert answer in (done.stdout or done.stderr)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="__buffer__ is not asked for before 3.12")
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_what_the_memory_of_a_program_raises_is_raised(tls_way, error):
+    class Once(bytearray):
+        asked = 0
+
+        def __buffer__(self, flags):
+            self.asked += 1
+            if self.asked == 1:
+                raise error("not yet")
+            return super().__buffer__(flags)
+
+    async def main():
+        contexts = details([])
+        async with tls_and_socket() as (transport, protocol, far):
+            with contextlib.ExitStack() as stack:
+                if error is KeyboardInterrupt:
+                    stack.enter_context(pytest.raises(error, match="not yet"))
+                transport.writelines([b"before", Once(b"x"), b"after"])
+            if error is KeyError:
+                assert isinstance(await protocol.lost, KeyError) and len(contexts) == 1
+            else:
+                transport.write(b"later")
+                got = b""
+                while not got.endswith(b"later"):
+                    got += await far.do(far.tls.read, 100)
+                assert got == b"beforelater"
 
     run(main())
 

@@ -45,6 +45,11 @@ impl Shown {
     }
 }
 
+/// Whether an object that was asked for its memory has said by this that it has none of the kind that was asked for.
+pub(crate) fn is_refusal(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyBufferError>(py)
+}
+
 /// Has `write` write into the memory of any object that lets others write into it as contiguous bytes; None if it does not. What
 /// an object's own `__buffer__` raises, unless that is a refusal, is the error.
 ///
@@ -57,8 +62,7 @@ pub fn written_into<R>(object: &Bound<'_, PyAny>, write: impl FnOnce(&[Cell<u8>]
     unsafe {
         if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_WRITABLE) != 0 {
             let error = PyErr::fetch(py);
-            let refused = error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyBufferError>(py);
-            return if refused { Ok(None) } else { Err(error) };
+            return if is_refusal(py, &error) { Ok(None) } else { Err(error) };
         }
         let mut view = view.assume_init();
         let result = if ffi::PyBuffer_IsContiguous(&view, b'C' as std::ffi::c_char) != 0 && view.len > 0 {

@@ -128,9 +128,12 @@ fn write_straight<'py>(this: &Ref<'py, SslProtocol>, pieces: &[Bound<'py, PyAny>
     }
     // Taken and not borrowed: OpenSSL may call what calls Python.
     let mut sealed = std::mem::take(&mut *native.sealed.borrow_mut());
-    let (mut done, mut ended) = (0, Ended::Whole);
+    let (mut done, mut ended, mut failed) = (0, Ended::Whole, Ok(()));
     while ended == Ended::Whole && done < pieces.len() {
-        ended = channel.write(&pieces[done], &mut sealed, MOST_SEALED);
+        ended = channel.write(&pieces[done], &mut sealed, MOST_SEALED).unwrap_or_else(|error| {
+            failed = Err(error);
+            Ended::Ask
+        });
         if ended == Ended::Again {
             push(this, &pieces[done])?;
         }
@@ -148,7 +151,7 @@ fn write_straight<'py>(this: &Ref<'py, SslProtocol>, pieces: &[Bound<'py, PyAny>
         sealed.clear();
         *native.sealed.borrow_mut() = sealed;
     }
-    sent?;
+    sent.and(failed)?;
     if done == pieces.len() {
         flow::control_app_writing(this, this.backlog_size.get())?;
     }

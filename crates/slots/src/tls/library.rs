@@ -4,16 +4,16 @@
 //! dependencies are searched, nothing else; so the library is the very one whose objects `_ssl` holds.
 //!
 //! There is none where `_ssl` is built into the interpreter or hides a static OpenSSL inside, where a function is missing
-//! (LibreSSL, AWS-LC), or where the version is one that nobody has looked at. Then everything goes through `_ssl`.
+//! (LibreSSL, AWS-LC), or where the version is one that nobody has looked at, or not the one that `_ssl` speaks to. Then everything goes through `_ssl`.
 //!
 //! Nothing here is ever unloaded: an extension module stays.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
+use std::ffi::{CStr, CString, OsString, c_char, c_int, c_long, c_ulong, c_void};
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::port;
 
@@ -108,12 +108,12 @@ static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
 
 impl Library {
     /// The library; None where there is none that may be called.
-    pub(super) fn get(py: Python<'_>) -> Option<&'static Library> {
+    pub(super) fn get(py: Python<'_>) -> PyResult<Option<&'static Library>> {
         if LIBRARY.get().is_none() {
-            let file = file_of_ssl(py).ok()??;
-            let _ = LIBRARY.set(load(&file));
+            let Some((file, version)) = file_and_version(py)? else { return Ok(None) };
+            let _ = LIBRARY.set(load(&file, &version));
         }
-        Library::known()
+        Ok(Library::known())
     }
 
     /// The library, if somebody has asked for it before.
@@ -126,10 +126,12 @@ impl Library {
         self.method
     }
 
-    fn is_known(&self) -> bool {
+    /// Whether it is a version that is known, and the one that `_ssl` has asked: where the interpreter itself brings an OpenSSL
+    /// for everybody, `_ssl` uses that and not the one that it depends on.
+    fn is_known(&self, version: &str) -> bool {
         // SAFETY: both may be asked at any time; the text is a constant of the library.
         let (number, text) = unsafe { ((self.OpenSSL_version_num)(), CStr::from_ptr((self.OpenSSL_version)(0))) };
-        KNOWN.contains(&number) && text.to_bytes().starts_with(b"OpenSSL ")
+        KNOWN.contains(&number) && version.starts_with("OpenSSL ") && text.to_bytes() == version.as_bytes()
     }
 
     fn with_method(mut self) -> Option<Library> {
@@ -152,18 +154,18 @@ impl Library {
     }
 }
 
-/// Where `_ssl` was loaded from; None if it is part of the interpreter, or not loaded.
-fn file_of_ssl(py: Python<'_>) -> PyResult<Option<CString>> {
+/// Where `_ssl` was loaded from, and what it says of its OpenSSL; None if it is part of the interpreter, or not loaded.
+fn file_and_version(py: Python<'_>) -> PyResult<Option<(CString, String)>> {
     let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
     let Some(module) = modules.get_item("_ssl")? else { return Ok(None) };
-    match module.getattr_opt("__file__")? {
-        Some(file) => Ok(CString::new(file.extract::<String>()?).ok()),
-        None => Ok(None),
-    }
+    let text = |name| Ok::<_, PyErr>(module.getattr_opt(name)?.and_then(|value| value.cast_into::<PyString>().ok()));
+    let (Some(file), Some(version)) = (text("__file__")?, text("OPENSSL_VERSION")?) else { return Ok(None) };
+    let file = CString::new(file.extract::<OsString>()?.into_encoded_bytes());
+    Ok(file.ok().zip(Some(version.to_string_lossy().into_owned())))
 }
 
 #[cfg(unix)]
-fn load(file: &CStr) -> Option<Library> {
+fn load(file: &CStr, version: &str) -> Option<Library> {
     // SAFETY: a path that ends with a zero; RTLD_NOLOAD runs no code, it counts one more user of what is loaded, who
     // never leaves. Names are looked up in that object and in what it depends on.
     unsafe {
@@ -175,12 +177,12 @@ fn load(file: &CStr) -> Option<Library> {
             let address = libc::dlsym(handle, name.as_ptr());
             (!address.is_null()).then_some(address)
         })?;
-        found.is_known().then_some(found)?.with_method()
+        found.is_known(version).then_some(found)?.with_method()
     }
 }
 
 #[cfg(not(unix))]
-fn load(_: &CStr) -> Option<Library> {
+fn load(_: &CStr, _: &str) -> Option<Library> {
     None
 }
 

@@ -35,7 +35,7 @@ use pyo3::types::PyBytes;
 
 use self::library::{Bio, Library, Ssl};
 use self::port::{Port, Reading, Writing};
-use crate::bytes::filled;
+use crate::bytes::{filled, is_refusal};
 use crate::modules::module;
 use crate::own::{Slot, Visit, Visitor};
 use crate::socket::front_words;
@@ -120,7 +120,7 @@ impl Channel {
         outgoing: &Bound<'_, PyAny>,
     ) -> PyResult<Option<Channel>> {
         let py = socket.py();
-        let Some(library) = Library::get(py) else { return Ok(None) };
+        let Some(library) = Library::get(py)? else { return Ok(None) };
         if !is_of_ssl(socket, "_SSLSocket")? || !is_of_ssl(incoming, "MemoryBIO")? || !is_of_ssl(outgoing, "MemoryBIO")?
         {
             return Ok(None);
@@ -264,21 +264,23 @@ impl Channel {
     }
 
     /// Encrypts a bytes-like object: Whole, or nothing of it and Again or Ask. What comes of it is put behind what `sink` has, which
-    /// grows to about `most` bytes; of more, and of what is no plain memory, the answer is Ask.
-    pub fn write(&self, data: &Bound<'_, PyAny>, sink: &mut Vec<u8>, most: usize) -> Ended {
+    /// grows to about `most` bytes; of more, and of what is no plain memory, the answer is Ask. What an object's own `__buffer__` raises,
+    /// unless that is a refusal, is the error.
+    pub fn write(&self, data: &Bound<'_, PyAny>, sink: &mut Vec<u8>, most: usize) -> PyResult<Ended> {
         let write = |octets: Octets<'_>, sink: &mut Vec<u8>| match octets.len() + sink.len() {
             size if size > most => Ended::Ask,
             _ => self.write_octets(octets, sink),
         };
         if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            return write(bytes.as_bytes().into(), sink);
+            return Ok(write(bytes.as_bytes().into(), sink));
         }
         match PyBuffer::<u8>::get(data) {
             // The buffer stays where it is while it is exported; who writes it does so under the GIL.
             Ok(memory) if memory.is_c_contiguous() => {
-                write(Octets(memory.buf_ptr().cast(), memory.len_bytes(), PhantomData), sink)
+                Ok(write(Octets(memory.buf_ptr().cast(), memory.len_bytes(), PhantomData), sink))
             }
-            _ => Ended::Ask,
+            Err(error) if !is_refusal(data.py(), &error) => Err(error),
+            _ => Ok(Ended::Ask),
         }
     }
 
