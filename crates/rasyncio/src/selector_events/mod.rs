@@ -104,12 +104,12 @@ class! {
         transports: Slot,
         /// How many descriptors wake the loop: 1, or what a derived class with wakers of its own counts.
         internal_fds: Cell<i64>,
-        /// Turns since signals were last looked for.
+        /// Turns since the poller was last looked at.
         quiet_turns: Cell<u32>,
         /// How many of the descriptors that are watched bring nothing but signals: a loop that is busy looks at them less often.
         pub(crate) signals_watched: Cell<usize>,
-        /// When the loop last looked, by its clock; kept only while it has such descriptors. Each run begins with a look.
-        pub(crate) looked_at: Cell<f64>,
+        /// A signal has come since the last look, or may have: each run begins with a look.
+        pub(crate) signal_seen: Cell<bool>,
         /// Whether the last turn's look at the poller brought something.
         hunch: Cell<Hunch>,
         /// How many events the next turn takes, and how many bytes the transports have read since the last look.

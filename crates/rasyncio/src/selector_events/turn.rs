@@ -6,7 +6,8 @@
 //! The GIL is kept for a mere look and lent for a wait, or when somebody has a claim on it (see `engine::turn`). A wait that is
 //! likely to be over at once is tried as a look first. Signals are
 //! looked for after every look at the poller and every few turns without one, so that a handler set in Python runs, and
-//! Ctrl-C raises, however little Python the turns run.
+//! Ctrl-C raises, however little Python the turns run. A loop that has something to run and watches nothing but the pipe of
+//! signals looks at that when a signal has been noted.
 //!
 //! Nothing is borrowed while the poller waits or an entry is pushed.
 
@@ -27,9 +28,10 @@ use crate::exceptions;
 /// Turns without a look at the poller between two looks for signals. A turn that runs Python code looks for them there.
 const SIGNALS_EVERY: u32 = 32;
 
-/// Seconds within which a busy loop that watches nothing but signals looks for them. A look at each turn would cost as much as
-/// all the rest of a short one.
-const SIGNALS_WITHIN: f64 = 0.0005;
+/// Turns of a busy loop that watches nothing but signals between two looks at their pipe. A look at each turn would cost as much
+/// as all the rest of a short one, and a signal with a handler of the loop's is noted anyway: this is for one whose handler
+/// somebody has put another in the place of.
+const PIPE_EVERY: u32 = 1024;
 
 /// One turn.
 pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
@@ -52,7 +54,7 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let overdue = this.courtesy.borrow_mut().as_mut().is_some_and(|c| c.is_overdue(|| Monotonic.now()));
     let mut watched = this.interests.0.borrow().as_ref().map_or(0, |table| table.watched());
     let signals = this.signals_watched.get();
-    if signals > 0 && watched == signals && ready && Monotonic.now() - this.looked_at.get() < SIGNALS_WITHIN {
+    if watched == signals && ready && !core.stopping.get() && !this.signal_seen.get() && this.quiet_turns.get() < PIPE_EVERY {
         watched = 0;
     }
     let claims = Claims { drop_requested: false, executor_jobs: core.jobs.get(), foreign_entry, overdue };
@@ -72,18 +74,16 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         looked = Plan { wait: Wait::Poll, gil: Gil::Lend };
     }
     if looked.wait != Wait::Skip {
+        this.signal_seen.set(false);
         let waited = look(this, looked, blocks && !claims.any());
         if blocks {
             core.inbox.unblocked();
         }
         waited?;
-        if signals > 0 {
-            this.looked_at.set(Monotonic.now());
-        }
     }
-    let quiet = if looked.wait == Wait::Skip { this.quiet_turns.get() + 1 } else { SIGNALS_EVERY };
-    this.quiet_turns.set(quiet % SIGNALS_EVERY);
-    if quiet >= SIGNALS_EVERY {
+    let quiet = if looked.wait == Wait::Skip { this.quiet_turns.get().wrapping_add(1) } else { 0 };
+    this.quiet_turns.set(quiet);
+    if quiet % SIGNALS_EVERY == 0 {
         py.check_signals()?;
     }
     if !core.inbox.is_empty() {

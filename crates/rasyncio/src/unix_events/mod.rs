@@ -38,6 +38,7 @@ use pyo3::types::{PyDict, PyModule};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use crate::base_events::BaseEventLoop;
+use crate::events::running::running_loop;
 use crate::events::{Handle, Kind};
 use crate::selector_events::{BaseSelectorEventLoop, core, watch};
 use crate::{exceptions, face};
@@ -384,6 +385,13 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module,
         c"_sighandler_noop",
         c"_sighandler_noop(signum, frame)\n--\n\nA signal handler that does nothing: the loop is told by the wakeup descriptor.",
-        |_, _| Ok(()),
+        |py, _| {
+            // A busy loop looks at the descriptor's other end when it knows that there is something.
+            let running = running_loop(py);
+            if let Some(this) = running.as_ref().and_then(|running| BaseSelectorEventLoop::of(running)) {
+                this.signal_seen.set(true);
+            }
+            Ok(())
+        },
     )
 }

@@ -84,7 +84,7 @@ fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
 /// What `_run_forever_setup` does.
 pub(super) fn begin(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     base_events::setup(this.base().base())?;
-    this.looked_at.set(f64::NEG_INFINITY);
+    this.signal_seen.set(true);
     match take(this) {
         Err(error) => base_events::cleanup(this.base().base()).and(Err(error)),
         other => other,
