@@ -1,10 +1,11 @@
 //! Memory that somebody else writes, the kernel for one: [`filled`], a bytes object, [`Filling`], one that is written piece by
-//! piece, and [`Shown`], which is used again and again.
+//! piece, [`Shown`], which is used again and again, and [`Spare`], a bytes object that is used again when nobody has it any more.
 //!
 //! Called by transports for large reads, where a copy would cost as much as the read.
 //!
 //! Invariants: a bytes object is seen by nobody before it is written, and has then the length that was written. The memory of a
-//! [`Shown`] stays where it is as long as that lives: it holds an export of the bytearray, which Python code cannot give back.
+//! [`Shown`] stays where it is as long as that lives: it holds an export of the bytearray, which Python code cannot give back. A
+//! bytes object in a [`Spare`] has one reference, the Spare's.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -109,6 +110,50 @@ pub fn filled<'py, E>(
             return Err(PyErr::fetch(py));
         }
         Ok(Ok(Bound::from_owned_ptr(py, raw).cast_into_unchecked()))
+    }
+}
+
+/// Below this Python's own allocator is as quick; above, so much memory is not kept for nothing.
+const WORTH_KEEPING: std::ops::RangeInclusive<usize> = 480..=16 * 1024;
+
+/// A bytes object that has been let go of by all who had it, for the next bytes of about its length: what a loop receives for
+/// `data_received` lives for one call as a rule, and the C library's allocator takes as long as that for blocks of 1 KiB.
+#[derive(Default)]
+pub struct Spare(Cell<Option<Own>>);
+
+impl Spare {
+    /// A bytes object of this content.
+    pub fn bytes<'py>(&self, py: Python<'py>, content: &[u8]) -> Bound<'py, PyBytes> {
+        let size = content.len();
+        let Some(spare) = self.0.take() else { return PyBytes::new(py, content) };
+        let spare = spare.into_bound(py);
+        let room = spare.as_ptr().cast::<ffi::PyBytesObject>();
+        // SAFETY: an exact bytes object whose only reference is ours (`keep`), so that nobody can see it change; it has room for its
+        // old length and a closing zero, the new length is no larger, and its hash is forgotten. Under the GIL.
+        unsafe {
+            let had = ffi::Py_SIZE(spare.as_ptr()) as usize;
+            if !(had / 2..=had).contains(&size) {
+                return PyBytes::new(py, content);
+            }
+            (*room).ob_base.ob_size = size as ffi::Py_ssize_t;
+            #[allow(deprecated)]
+            {
+                (*room).ob_shash = -1;
+            }
+            let memory = ffi::PyBytes_AsString(spare.as_ptr()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(content.as_ptr(), memory, size);
+            memory.add(size).write(0);
+            spare.cast_into_unchecked()
+        }
+    }
+
+    /// Takes `bytes` back, if nobody else has it and it is worth it.
+    pub fn keep(&self, bytes: Bound<'_, PyBytes>) {
+        // SAFETY: a live object; its count is read under the GIL.
+        let is_sole = unsafe { ffi::Py_REFCNT(bytes.as_ptr()) == 1 };
+        if is_sole && bytes.is_exact_instance_of::<PyBytes>() && WORTH_KEEPING.contains(&bytes.as_bytes().len()) {
+            self.0.set(Some(bytes.into_any().into()));
+        }
     }
 }
 

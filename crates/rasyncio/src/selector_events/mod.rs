@@ -47,8 +47,8 @@ use engine::turn::{Courtesy, Hunch, Portion};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
-use slots::{Class, Own, Plain, Ref, Shown, Signature, Slot, Spec, Version, Visit, Visitor, class, opt};
+use pyo3::types::{PyBytes, PyModule};
+use slots::{Class, Own, Plain, Ref, Shown, Signature, Slot, Spare, Spec, Version, Visit, Visitor, class, opt};
 
 pub use self::accept::stop_serving;
 use self::by_number::WeakByNumber;
@@ -93,6 +93,8 @@ class! {
         pub(crate) sealed: Plain<RefCell<Vec<u8>>>,
         /// As much memory that Python code can read too; made when a connection under TLS reads.
         pub(crate) shown: Plain<RefCell<Option<Rc<Shown>>>>,
+        /// The bytes that a protocol was given last, for the next.
+        pub(crate) spare: Plain<Spare>,
         /// The class of plain sockets, as it was found to be.
         plain_socket: Cell<Version>,
         /// Which socket object was last watched as a guest under a number.
@@ -122,6 +124,14 @@ impl BaseSelectorEventLoop {
     /// `object` as a loop on a poller.
     pub fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, BaseSelectorEventLoop>> {
         Ref::<BaseSelectorEventLoop>::cast(object)
+    }
+
+    /// Bytes that a protocol has been given and may have let go of.
+    #[inline]
+    pub fn keep_spare(event_loop: &Bound<'_, PyAny>, bytes: Bound<'_, PyBytes>) {
+        if let Some(this) = BaseSelectorEventLoop::of(event_loop) {
+            this.spare.keep(bytes);
+        }
     }
 
     /// What `BaseSelectorEventLoop.__init__` does.

@@ -54,7 +54,12 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let overdue = this.courtesy.borrow_mut().as_mut().is_some_and(|c| c.is_overdue(|| Monotonic.now()));
     let mut watched = this.interests.0.borrow().as_ref().map_or(0, |table| table.watched());
     let signals = this.signals_watched.get();
-    if watched == signals && ready && !core.stopping.get() && !this.signal_seen.get() && this.quiet_turns.get() < PIPE_EVERY {
+    if watched == signals
+        && ready
+        && !core.stopping.get()
+        && !this.signal_seen.get()
+        && this.quiet_turns.get() < PIPE_EVERY
+    {
         watched = 0;
     }
     let claims = Claims { drop_requested: false, executor_jobs: core.jobs.get(), foreign_entry, overdue };

@@ -102,7 +102,7 @@ fn decrypt<'py>(
                 scratch.resize(MOST_BYTES, 0);
             }
             let (count, ended) = channel.read_into(py, source, Cell::from_mut(&mut scratch[..]).as_slice_of_cells());
-            let data = (count > 0).then(|| PyBytes::new(py, &scratch[..count]));
+            let data = (count > 0).then(|| native.spare.bytes(py, &scratch[..count]));
             *native.scratch.borrow_mut() = scratch;
             return Ok((data, ended));
         }
@@ -196,7 +196,10 @@ fn hand_on<'py>(
         }
         Style::Plain | Style::Buffered => {}
     }
-    app.call_method1(intern!(py, "data_received"), (joined(first, others)?,)).map(drop)
+    let data = joined(first, others)?;
+    app.call_method1(intern!(py, "data_received"), (&data,))?;
+    BaseSelectorEventLoop::keep_spare(&SslProtocol::event_loop(this), data);
+    Ok(())
 }
 
 /// Reads into the program's own buffer, as much as goes in; the loop comes back for what is left.

@@ -12,7 +12,6 @@
 use engine::sys::datagram;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use slots::Ref;
 
 use super::address::Family;
@@ -67,7 +66,11 @@ pub(super) fn read_ready(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
     match received {
         Ok((data, from)) => {
             let protocol = this.protocol.get_or_none(py);
-            protocol.call_method1(intern!(py, "datagram_received"), (data, from)).map(drop)
+            protocol.call_method1(intern!(py, "datagram_received"), (&data, from))?;
+            if let Ok(data) = data.cast_into_exact() {
+                BaseSelectorEventLoop::keep_spare(&DatagramTransport::event_loop(this), data);
+            }
+            Ok(())
         }
         Err(Failure::Busy) => Ok(()),
         Err(Failure::System(error)) => error_received(this, error),
@@ -89,7 +92,7 @@ fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
             scratch.resize(MOST_BYTES, 0);
         }
         let received = datagram::receive_from(fd, &mut scratch[..size]);
-        received.map(|(count, from)| (PyBytes::new(py, &scratch[..count]), from))
+        received.map(|(count, from)| (native.spare.bytes(py, &scratch[..count]), from))
     };
     let (data, from) = received.map_err(|error| Failure::of(py, error))?;
     native.bytes_read.set(native.bytes_read.get() + data.as_bytes().len());

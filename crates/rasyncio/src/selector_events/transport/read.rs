@@ -91,7 +91,7 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
         if scratch.len() < MOST_BYTES {
             scratch.resize(MOST_BYTES, 0);
         }
-        socket::receive(fd, &mut scratch[..MOST_BYTES]).map(|count| PyBytes::new(py, &scratch[..count]))
+        socket::receive(fd, &mut scratch[..MOST_BYTES]).map(|count| native.spare.bytes(py, &scratch[..count]))
     };
     if let Ok(data) = &received {
         let count = data.as_bytes().len();
@@ -207,8 +207,11 @@ fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Ok(data) if data.as_bytes().is_empty() => read_eof(this),
         Ok(data) => {
             let protocol = this.protocol.get_or_none(py);
-            match protocol.call_method1(intern!(py, "data_received"), (data,)) {
-                Ok(_) => Ok(()),
+            match protocol.call_method1(intern!(py, "data_received"), (&data,)) {
+                Ok(_) => {
+                    BaseSelectorEventLoop::keep_spare(&SocketTransport::event_loop(this), data);
+                    Ok(())
+                }
                 Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
             }
         }
