@@ -3,6 +3,7 @@
     python tools/release.py                                        everything, as far as this machine can
     python tools/release.py --targets x86_64-gnu --pythons 3.13 3.14
     python tools/release.py --plain                                without profiles: in half the time, and slower wheels
+    python tools/release.py --save                                 keep the table under docs/results too, for docs/status.md
 
 Wheels are linked by zig (`pip install ziglang`), whose C libraries give them the same oldest system wherever they are built:
 glibc 2.17 and musl 1.2.  A wheel for this machine's processor and glibc is built with a profile of tools/train.py, which has to
@@ -13,6 +14,7 @@ tools/smoke.py has to succeed.  The others are built without a profile, and look
 """
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -34,6 +36,17 @@ TARGETS = {
 }
 HERE = f"{platform.machine()}-{'gnu' if platform.libc_ver()[0] == 'glibc' else 'musl'}"
 MATURIN = shutil.which("maturin", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+# What the source consists of: a name, and the files.
+SOURCES = {
+    "engine: no Python in it": "crates/engine/src/**/*.rs",
+    "slots: native classes on CPython's API": "crates/slots/src/**/*.rs",
+    "rasyncio: the rooms": "crates/rasyncio/src/**/*.rs",
+    "faces, launcher and tools in Python": "python/rasyncio/**/*.py",
+    "stubs": "python/rasyncio/**/*.pyi",
+    "tests in Python": "tests/**/*.py",
+}
 
 
 def say(text):
@@ -106,6 +119,22 @@ def smoke(wheel, python):
     return True
 
 
+def lines_of(pattern):
+    files = [path for path in ROOT.glob(pattern) if "__pycache__" not in path.parts]
+    return len(files), sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+
+
+def save(rows):
+    """A run for some wheels leaves the figures of the others in place."""
+    path = ROOT / "docs" / "results" / "release.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"files": {}}
+    kept["files"] |= {name: {"size": size, "outcome": outcome} for name, size, outcome in rows}
+    kept["files"] = dict(sorted(kept["files"].items()))
+    kept["sources"] = {name: lines_of(pattern) for name, pattern in SOURCES.items()}
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    say(f"kept in {path.relative_to(ROOT)}: make status")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="*", choices=TARGETS, default=list(TARGETS))
@@ -113,6 +142,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     parser.add_argument("--plain", action="store_true", help="no profiles")
     parser.add_argument("--no-sdist", action="store_true")
+    parser.add_argument("--save", action="store_true", help="keep the table under docs/results")
     options = parser.parse_args()
     if MATURIN is None:
         sys.exit("There is no maturin beside this Python: use make release, which installs it.")
@@ -152,6 +182,8 @@ def main():
     say("")
     for name, size, outcome in rows:
         say(f"{size / 1e6:6.2f} MB  {name}: {outcome}")
+    if options.save:
+        save(rows)
     return 1 if any(outcome.startswith("FAILED") for *_, outcome in rows) else 0
 
 

@@ -5,6 +5,7 @@ benches/run.py --save
 benches/network.py --save
 benches/servers.py --save
 ecosystem/run.py --save                                         once for each Python
+tools/release.py --save
 tools/status.py                                                 `make status`
 tools/status.py --check                                         fails if they are not what the results say
 """
@@ -78,7 +79,18 @@ def ecosystem_section(results):
     return parts + ["Expected failures:\n\n" + "\n".join(lines)] if (lines := [*suites_table.reasons(results)]) else parts
 
 
-def status_page(reports, suite, bench, network, suites, servers):
+def sizes_section(results):
+    wheels = [[name, f"{found['size'] / 1e6:.2f}", found["outcome"]] for name, found in results["files"].items()]
+    sources = [[name, str(files), f"{lines:,}"] for name, (files, lines) in results["sources"].items()]
+    return [
+        "## Sizes",
+        "`make release ARGS=--save`; a wheel that can run here is installed in a new environment without a compiler, and tried.",
+        report.rows_to_markdown(["file", "MB", "outcome"], wheels),
+        report.rows_to_markdown(["source", "files", "lines"], sources),
+    ]
+
+
+def status_page(reports, suite, bench, network, suites, servers, release):
     parts = [
         "# Status",
         START,
@@ -100,6 +112,8 @@ def status_page(reports, suite, bench, network, suites, servers):
         parts += network_section(network)
     if servers:
         parts += servers_section(servers)
+    if release:
+        parts += sizes_section(release)
     return "\n\n".join([*parts, END]) + "\n"
 
 
@@ -135,10 +149,10 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing; fail if something would change")
     options = parser.parse_args()
     (reports, suite), bench, network = conformance(), saved("bench.json"), saved("network.json")
-    suites, servers = ecosystem(), saved("servers.json")
+    suites, servers, release = ecosystem(), saved("servers.json"), saved("release.json")
     readme, page = ROOT / "README.md", ROOT / "docs" / "status.md"
     texts = {
-        page: status_page(reports, suite, bench, network, suites, servers),
+        page: status_page(reports, suite, bench, network, suites, servers, release),
         readme: between_marks(readme.read_text(encoding="utf-8"), readme_table(reports, bench, suites, servers)),
     }
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
