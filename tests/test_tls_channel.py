@@ -4,6 +4,7 @@ import _ssl
 import contextlib
 import gc
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import rasyncio as asyncio
 from peers import run
 from rasyncio import sslproto
-from tls_peers import Buffered, Echo, connect, details, served, settled, tls_and_socket
+from tls_peers import Buffered, Echo, Far, connect, details, served, settled, tls_and_socket, unnamed_client
 
 POSSIBLE = hasattr(_ssl, "__file__") and ssl.OPENSSL_VERSION.startswith("OpenSSL ")
 needed = pytest.mark.skipif(not POSSIBLE, reason="_ssl keeps its OpenSSL to itself")
@@ -242,6 +243,37 @@ def test_the_object_outlives_the_connection(tls_way):
     assert kept.write(b"y") == 1
     del kept
     gc.collect()
+
+
+def test_what_goes_wrong_in_a_later_handshake_is_noticed_at_once(tls_way):
+    """A client's certificate is asked for, and its answer comes in two records, of which the second is broken."""
+
+    async def main():
+        context, asked = certificates.server(), unnamed_client()
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.post_handshake_auth = asked.post_handshake_auth = True
+        async with served(Echo, context=context) as (port, made):
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                sock.setblocking(False)
+                far = Far(sock, asked, server_side=False)
+                await far.do(far.tls.do_handshake)
+                await far.do(far.tls.write, b"x")
+                assert await far.do(far.tls.read, 100) == b"x"
+                made[0].transport.get_extra_info("ssl_object").verify_client_post_handshake()
+                made[0].transport.write(b"answer")
+                loop, got = asyncio.get_running_loop(), b""
+                while not got:
+                    far.come.write(await loop.sock_recv(sock, 1 << 16))
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        got = far.tls.read(100)
+                answer = bytearray(far.go.read())
+                assert answer[3] * 256 + answer[4] + 5 < len(answer)
+                answer[-1] ^= 1
+                await loop.sock_sendall(sock, answer)
+                assert isinstance(await made[0].lost, ssl.SSLError)
+            assert made[0].events == ["made", "data", "lost"]
+
+    run(main())
 
 
 def test_tickets_are_taken_in(tls_way):

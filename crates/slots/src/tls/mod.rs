@@ -246,7 +246,7 @@ impl Channel {
                 let mut count = 0;
                 let place = into.as_mut_ptr().add(filled).cast();
                 if (held.library.SSL_read_ex)(held.ssl.as_ptr(), place, room, &mut count) != 1 {
-                    let is_again = reading.is_dry() && (held.library.SSL_want)(held.ssl.as_ptr()) == WANTS_READ;
+                    let is_again = reading.is_starved() && (held.library.SSL_want)(held.ssl.as_ptr()) == WANTS_READ;
                     break if is_again { Ended::Again } else { Ended::Ask };
                 }
                 filled += count;
@@ -291,10 +291,9 @@ impl Channel {
         unsafe {
             let writing = Writing::new(port, sink);
             let done = (held.library.SSL_write_ex)(held.ssl.as_ptr(), data.0.cast(), data.1, &mut count);
-            drop(writing);
             match done {
                 1 if count == data.1 => Ended::Whole,
-                0 if (held.library.SSL_want)(held.ssl.as_ptr()) == WANTS_READ => Ended::Again,
+                0 if writing.is_starved() && (held.library.SSL_want)(held.ssl.as_ptr()) == WANTS_READ => Ended::Again,
                 _ => Ended::Ask,
             }
         }

@@ -10,7 +10,9 @@
 //! Invariants: a `Port` lives as long as its BIO, which owns it and one reference of each MemoryBIO. Its fields are cells: OpenSSL may
 //! call a callback of Python's, which may call OpenSSL again for the same connection.
 //!
-//! It answers as a MemoryBIO does: -1 and "should retry" when there is nothing.
+//! It answers as a MemoryBIO does: -1 and "should retry" when there is nothing; and it remembers that it did
+//! ([`Reading::is_starved`]). OpenSSL's own word for that, `SSL_want`, says "reading" after any failure inside a handshake too, of those
+//! that come later: a renegotiation, a request for a certificate.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_long, c_void};
@@ -39,6 +41,8 @@ pub(super) struct Port {
     source: Cell<*const u8>,
     left: Cell<usize>,
     sink: Cell<*mut Vec<u8>>,
+    /// The last that OpenSSL has asked for was not there.
+    is_starved: Cell<bool>,
 }
 
 impl Port {
@@ -64,6 +68,7 @@ impl Port {
                 source: Cell::new(ptr::null()),
                 left: Cell::new(0),
                 sink: Cell::new(ptr::null_mut()),
+                is_starved: Cell::new(false),
             };
             (library.BIO_set_data)(bio, Box::into_raw(Box::new(port)).cast());
             (library.BIO_set_init)(bio, 1);
@@ -103,7 +108,7 @@ impl Port {
 /// While this lives, OpenSSL reads what the MemoryBIO has and then a slice.
 pub(super) struct Reading<'a> {
     port: &'a Port,
-    outer: (bool, bool, *const u8, usize),
+    outer: (bool, bool, *const u8, usize, bool),
 }
 
 impl<'a> Reading<'a> {
@@ -116,6 +121,7 @@ impl<'a> Reading<'a> {
             port.is_behind.replace(is_behind),
             port.source.replace(source),
             port.left.replace(size),
+            port.is_starved.replace(false),
         );
         Reading { port, outer }
     }
@@ -123,6 +129,11 @@ impl<'a> Reading<'a> {
     /// Whether there is nothing more to read.
     pub(super) fn is_dry(&self) -> bool {
         self.port.left.get() == 0 && (!self.port.is_behind.get() || self.port.incoming_pending() == 0)
+    }
+
+    /// Whether OpenSSL goes on as soon as there is more.
+    pub(super) fn is_starved(&self) -> bool {
+        self.port.is_starved.get()
     }
 
     /// The part of the slice that was not read: how many bytes at its end.
@@ -133,29 +144,37 @@ impl<'a> Reading<'a> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let (is_reading, is_behind, source, left) = self.outer;
+        let (is_reading, is_behind, source, left, is_starved) = self.outer;
         self.port.is_reading.set(is_reading);
         self.port.is_behind.set(is_behind);
         self.port.source.set(source);
         self.port.left.set(left);
+        self.port.is_starved.set(is_starved);
     }
 }
 
 /// While this lives, OpenSSL writes to a vector.
 pub(super) struct Writing<'a> {
     port: &'a Port,
-    outer: *mut Vec<u8>,
+    outer: (*mut Vec<u8>, bool),
 }
 
 impl<'a> Writing<'a> {
     pub(super) fn new(port: &'a Port, sink: &'a mut Vec<u8>) -> Writing<'a> {
-        Writing { port, outer: port.sink.replace(sink) }
+        Writing { port, outer: (port.sink.replace(sink), port.is_starved.replace(false)) }
+    }
+
+    /// Whether OpenSSL goes on as soon as there is more to read.
+    pub(super) fn is_starved(&self) -> bool {
+        self.port.is_starved.get()
     }
 }
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        self.port.sink.set(self.outer);
+        let (sink, is_starved) = self.outer;
+        self.port.sink.set(sink);
+        self.port.is_starved.set(is_starved);
     }
 }
 
@@ -178,12 +197,15 @@ pub(super) unsafe extern "C" fn read(bio: *mut Bio, into: *mut c_char, room: c_i
         if !port.is_reading.get() || port.is_behind.get() {
             let count = (library.BIO_read)(port.incoming, into.cast(), room);
             if count > 0 || !port.is_reading.get() {
-                (library.BIO_set_flags)(bio, (library.BIO_test_flags)(port.incoming, RETRY_FLAGS));
+                let again = (library.BIO_test_flags)(port.incoming, RETRY_FLAGS);
+                (library.BIO_set_flags)(bio, again);
+                port.is_starved.set(again != 0);
                 return count;
             }
             port.is_behind.set(false);
         }
         let count = port.left.get().min(usize::try_from(room).unwrap_or(0));
+        port.is_starved.set(count == 0);
         if count == 0 {
             (library.BIO_set_flags)(bio, READ_AGAIN);
             return -1;
