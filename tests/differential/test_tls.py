@@ -118,8 +118,9 @@ def test_made_up_programs(children, request):
     def differs(made):
         if stdlib.trace(made) == ours.trace(made):
             return False
-        again = [stdlib.trace(made, anew=True), stdlib.trace(made, anew=True)]
-        return again[0] == again[1] and ours.trace(made, anew=True) not in again
+        # A hello that was cut is filled up with encrypted bytes: what OpenSSL calls that depends on chance, for asyncio too.
+        known = [stdlib.trace(made, anew=number == 0) for number in range(20)]
+        return all(ours.trace(made, anew=True) not in known for _ in range(3))
 
     # What differs between the two ways is little; a few programs have met all of the second one.
     count = request.config.getoption("--programs")
