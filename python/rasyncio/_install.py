@@ -75,7 +75,7 @@ class Replacement:
 current = None
 
 
-def install(*, children=False):
+def install(*, children=False, stock_ps=False):
     """Makes every later `import asyncio`, and of its submodules, give rasyncio in this process; a report of what was done.
 
     If nobody has imported the standard library's asyncio before, that is complete.  Otherwise the names that other modules
@@ -83,7 +83,11 @@ def install(*, children=False):
     what could not be, and so does the report, as text.
 
     With `children` the Python processes that this one starts in the same environment are on rasyncio, too, and so on:
-    multiprocessing's, process pools', `sys.executable`'s.  A second call changes nothing but this.
+    multiprocessing's, process pools', `sys.executable`'s.
+
+    With `stock_ps` the standard library's own `python -m asyncio ps PID` and `pstree`, which are there from 3.14 on, see the
+    tasks of this process, too.  A RuntimeWarning says why if that cannot be; before 3.14 it means nothing.  It is not
+    carried to children.  A second call changes nothing but these two.
     """
     global current
     if current is None:
@@ -94,6 +98,12 @@ def install(*, children=False):
     if children and os.environ.get(CARRIED) != "1":
         current.changes.append((os.environ, CARRIED, os.environ.get(CARRIED, ABSENT), "1"))
         os.environ[CARRIED] = "1"
+    if stock_ps and sys.version_info >= (3, 14):
+        try:
+            __import__(f"{PACKAGE}._stock", fromlist=["show"]).show()
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            text = f"`python -m asyncio ps` will not see the tasks of this process: {error}"
+            __import__("warnings").warn(text, RuntimeWarning, stacklevel=2)
     return current
 
 
@@ -126,5 +136,7 @@ def uninstall():
         if isinstance(sys.modules[name], Accelerator) or sys.modules[name] is sys.modules.get(ours(name)):
             del sys.modules[name]
     current.undo()
+    if f"{PACKAGE}._stock" in sys.modules:
+        sys.modules[f"{PACKAGE}._stock"].hide()
     __import__(f"{PACKAGE}._ps", fromlist=["ignore"]).ignore()
     current = None

@@ -13,7 +13,7 @@ class Installation:
     def kept(self) -> tuple[str, ...]:
         """What could not be replaced, in plain words."""
 
-def install(*, children: bool = False) -> Installation:
+def install(*, children: bool = False, stock_ps: bool = False) -> Installation:
     """Makes every later `import asyncio`, and of its submodules, give rasyncio in this process; a report of what was done.
 
     If nobody has imported the standard library's asyncio before, that is complete.  Otherwise the names that other modules
@@ -21,7 +21,11 @@ def install(*, children: bool = False) -> Installation:
     what could not be, and so does the report, as text.
 
     With `children` the Python processes that this one starts in the same environment are on rasyncio, too, and so on:
-    multiprocessing's, process pools', `sys.executable`'s.  A second call changes nothing but this.
+    multiprocessing's, process pools', `sys.executable`'s.
+
+    With `stock_ps` the standard library's own `python -m asyncio ps PID` and `pstree`, which are there from 3.14 on, see the
+    tasks of this process, too.  A RuntimeWarning says why if that cannot be; before 3.14 it means nothing.  It is not
+    carried to children.  A second call changes nothing but these two.
     """
 
 def uninstall() -> None:

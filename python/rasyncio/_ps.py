@@ -28,6 +28,8 @@ from _thread import get_ident
 SIGNAL = getattr(_signal, "SIGURG", None)
 # Seconds: how long an answer is waited for, and how long until the signal is sent again.
 WAIT, AGAIN = 10.0, 0.05
+# Who else wants the signal: `_stock`, if it is there.
+others = []
 
 
 def address_of(process):
@@ -56,11 +58,12 @@ def ignore():
 
 def answer(number, frame):
     """The handler of the signal; nothing that goes wrong here is raised in the midst of the program."""
-    try:
-        serve(frame)
-    except Exception as error:
-        unraisable = {"exc_type": type(error), "exc_value": error, "exc_traceback": error.__traceback__}
-        sys.unraisablehook(type(sys.implementation)(**unraisable, err_msg=None, object=answer))
+    for respond in (serve, *others):
+        try:
+            respond(frame)
+        except Exception as error:
+            unraisable = {"exc_type": type(error), "exc_value": error, "exc_traceback": error.__traceback__}
+            sys.unraisablehook(type(sys.implementation)(**unraisable, err_msg=None, object=answer))
 
 
 def serve(frame):

@@ -13,10 +13,14 @@
 //! tasks that it awaits. Functions of the same name below the same node are one. Tasks that await each other in a ring have no
 //! tree: CycleFoundException. No function calls itself, so the chains may be of any length.
 //!
+//! `_map_file` is for `_stock` in the package: a file at a place in memory where CPython's tool looks first.
+//!
 //! Differs from CPython: this module can be imported without `_remote_debugging`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
+use engine::sys::{Descriptor, Mapping};
 use pyo3::exceptions::{
     PyMemoryError, PyOSError, PyPermissionError, PyProcessLookupError, PyRuntimeError, PySystemExit, PyTypeError,
     PyUnicodeDecodeError,
@@ -24,7 +28,7 @@ use pyo3::exceptions::{
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PySet, PyString};
-use slots::{Args, Class, Own, Ref, Signature, Spec, add_function, arg, class, opt};
+use slots::{Args, Class, Own, Plain, Ref, Signature, Spec, add_function, arg, class, opt};
 
 use crate::face;
 
@@ -47,6 +51,19 @@ impl Class for CycleFound {
 
 fn argument(this: &Ref<'_, CycleFound>, place: usize) -> PyResult<Own> {
     this.any().getattr(intern!(this.py(), "args"))?.get_item(place).map(Own::new)
+}
+
+class! {
+    /// A file in memory for as long as this object is there.
+    pub struct MappedFile {
+        mapping: Plain<RefCell<Option<Mapping>>>,
+    }
+}
+
+impl Class for MappedFile {
+    const NAME: &'static std::ffi::CStr = c"rasyncio.tools._MappedFile";
+    const CALLABLE: bool = false;
+    fn define(_: &mut Spec<Self>) {}
 }
 
 /// A task waits, in these functions, for another.
@@ -494,6 +511,19 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_function(module, c"display_awaited_by_tasks_tree", display_doc, |_, args| {
         let (pid, retries) = pid_and_retries(args, "display_awaited_by_tasks_tree")?;
         display_tree(pid, retries)
+    })?;
+    let map_doc = c"_map_file(descriptor, address, length)\n--\n\n\
+        Map the beginning of a file at this address, for as long as the object that is returned is there. FileExistsError if\n\
+        something is mapped there.";
+    add_function(module, c"_map_file", map_doc, |py, args| {
+        const SIGNATURE: Signature<3> =
+            Signature::function("_map_file", [arg("descriptor"), arg("address"), arg("length")]);
+        let [Some(descriptor), Some(address), Some(length)] = args.parse(&SIGNATURE)? else {
+            return Err(PyTypeError::new_err("an argument is missing"));
+        };
+        let mapping = Mapping::at(descriptor.extract::<Descriptor>()?, address.extract()?, length.extract()?)?;
+        let mapped = MappedFile { mapping: Plain(RefCell::new(Some(mapping))) };
+        Ref::create(py, mapped).map(|mapped| Own::new(mapped.into_any()))
     })?;
     let permission_doc =
         c"exit_with_permission_help_text()\n--\n\nSay on stderr that the process may not be looked into, and exit.";

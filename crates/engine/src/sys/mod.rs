@@ -32,7 +32,8 @@
 //! 6. [`Process`], a child process by a descriptor to watch, where the system has such: reaping and signals by it.
 //! 7. [`forked`], where the system has it: what a child must not touch says so, `is_inherited`. A poller that is inherited
 //!    takes every change without a word and makes none; it is replaced before the next wait.
-//! 8. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
+//! 8. [`Mapping`], where other processes look for files in this one's memory: one at an address of the caller's choice.
+//! 9. A clock: `clock::Monotonic`, equal to Python's `time.monotonic()` on that platform.
 //!
 //! A kqueue back end: `EVFILT_READ` and `EVFILT_WRITE` are two registrations, so `modify` adds one and deletes the
 //! other; `EV_CLEAR` for edges alone; the token in `udata`; `EVFILT_USER` or a pipe for the waker; timeouts are a timespec
@@ -47,6 +48,7 @@ pub use unix::{
     datagram,
     epoll::{Events, Poller},
     fork::forked,
+    mapping::Mapping,
     pipe,
     process::Process,
     signal_pipe::SignalPipe,

@@ -6,6 +6,7 @@
 pub mod datagram;
 pub mod epoll;
 pub mod fork;
+pub mod mapping;
 pub mod pipe;
 pub mod process;
 pub mod signal_pipe;
