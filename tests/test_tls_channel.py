@@ -99,7 +99,7 @@ def test_none_where_keys_are_written_to_a_file(tmp_path):
 
 
 CHANNEL = """
-import _ssl, sys
+import _ssl, ssl, sys
 sys.path.insert(0, sys.argv[1])
 {}
 import rasyncio
@@ -126,6 +126,8 @@ rasyncio.run(main())
         ("_ssl.OPENSSL_VERSION = 'OpenSSL 3.0.0 7 sep 2021'", b"False"),
         ("_ssl.OPENSSL_VERSION = 3", b"False"),
         ("_ssl.__file__ = None", b"False"),
+        ("del _ssl._SSLSocket", b"False"),
+        ("del _ssl._SSLContext", b"False"),
         (r"_ssl.__file__ = '\udcff\ud800'", b"UnicodeEncodeError"),
         ("_ssl.__file__ = sys.executable + chr(0)", b"False"),
     ],

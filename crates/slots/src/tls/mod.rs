@@ -102,14 +102,14 @@ impl Visit for Channel {
     }
 }
 
-/// The class of that name in `_ssl`.
-fn class_of_ssl<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    module(intern!(py, "_ssl"))?.getattr(name)
+/// The class of that name in `_ssl`, if it has one.
+fn class_of_ssl<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    module(intern!(py, "_ssl"))?.getattr_opt(name)
 }
 
 /// Whether that is exactly the class of `object`.
 fn is_of_ssl(object: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
-    Ok(object.get_type().is(&class_of_ssl(object.py(), name)?))
+    Ok(class_of_ssl(object.py(), name)?.is_some_and(|class| object.get_type().is(&class)))
 }
 
 impl Channel {
@@ -126,8 +126,9 @@ impl Channel {
             return Ok(None);
         }
         let context = socket.getattr(intern!(py, "context"))?;
-        if !context.is_instance(&class_of_ssl(py, "_SSLContext")?)? {
-            return Ok(None);
+        match class_of_ssl(py, "_SSLContext")? {
+            Some(class) if context.is_instance(&class)? => {}
+            _ => return Ok(None),
         }
         let (Some([0, ssl, beside]), Some([keys]), Some([reads]), Some([writes])) =
             (front_words(socket), front_words(&context), front_words(incoming), front_words(outgoing))
