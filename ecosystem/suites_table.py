@@ -9,7 +9,8 @@ MODES = {"stdlib": "asyncio", "install": "rasyncio", "loop": "its loop only"}
 def cell(report, mode):
     numbers = report["modes"].get(mode)
     if numbers is None:
-        return ""
+        asked = report.get("asked_of_asyncio") if mode == "stdlib" else None
+        return "" if asked is None else f"asked for {asked:,}"
     if mode == "stdlib":
         return f"{numbers['passed']:,}"
     return f"{numbers['of_baseline']:,}" + (

@@ -72,8 +72,8 @@ def ecosystem_section(results):
     parts = [
         "## Other people's suites",
         "Their own tests, of pinned releases: how many pass on asyncio, and how many of these with rasyncio in its place, or "
-        "only its loop under the standard library's asyncio. Where asyncio's column is empty, asyncio was asked only about what "
-        "did not pass on rasyncio. `make ecosystem` runs them.",
+        "only its loop under the standard library's asyncio. Where asyncio was asked for some only, these are what did not pass on "
+        "rasyncio: its skips too. An empty column was not run. `make ecosystem` runs them.",
         "\n".join(suites_table.markdown(results)),
     ]
     return parts + ["Expected failures:\n\n" + "\n".join(lines)] if (lines := [*suites_table.reasons(results)]) else parts
