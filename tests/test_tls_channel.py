@@ -188,6 +188,50 @@ def test_what_others_write_by_the_object_keeps_its_place(tls_way):
     run(main())
 
 
+def test_a_transport_below_whose_write_is_somebodys_own_gets_all_by_it(tls_way):
+    async def main():
+        async with tls_and_socket() as (transport, _, far):
+            below, sent = transport._ssl_protocol._transport, []
+            write = below.write
+            below.write = sent.append
+            transport.write(b"a")
+            transport.writelines([b"b", b"c"])
+            assert 2 <= len(sent) <= 3
+            write(b"".join(sent))
+            got = b""
+            while len(got) < 3:
+                got += await far.do(far.tls.read, 100)
+            assert got == b"abc"
+
+    run(main())
+
+
+def test_an_error_of_a_later_piece_keeps_the_earlier_ones_from_being_sent(tls_way):
+    async def main():
+        contexts = details([])
+        async with tls_and_socket() as (transport, protocol, far):
+            transport.writelines([b"before", memoryview(b"abcd")[::2]])
+            assert isinstance(await protocol.lost, BufferError) and len(contexts) == 1
+            # A reset, if the far end's tickets were not read yet.
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(far.sock, 100) == b""
+
+    run(main())
+
+
+def test_what_comes_after_the_end_is_left_where_it_is(tls_way):
+    async def main():
+        async with tls_and_socket() as (transport, protocol, far):
+            tls = transport._ssl_protocol
+            with contextlib.suppress(ssl.SSLWantReadError):
+                far.tls.unwrap()
+            await asyncio.get_running_loop().sock_sendall(far.sock, far.go.read() + b"after")
+            await protocol.until(lambda p: "eof" in p.events)
+            assert tls._incoming.read() == b"after"
+
+    run(main())
+
+
 def test_others_read_by_the_object_what_is_not_handed_on(tls_way):
     async def main():
         async with tls_and_socket() as (transport, protocol, far):
