@@ -79,7 +79,7 @@ TIMES = {
 }
 # One of the two is enough.
 EITHER = {("datagrams", 64, 1024): 0.92, ("unix", 64, 1024): 0.92}
-IDLE = (("idle", 4000, 1), ("idle-streams", 4000, 1))
+IDLE = (("idle", 4000, 1), ("idle-streams", 4000, 1), ("tls-idle", 1000, 1), ("tls-idle-streams", 1000, 1))
 KINDS = {
     "datagrams": "udp",
     "unix": "unix",
@@ -117,7 +117,13 @@ def client_of(programs, row, address):
         return [programs["tls_echo"], "shake", address, "full" if style == "tls-shake" else "resumed"]
     if style.startswith("tls"):
         return [programs["tls_echo"], "drive", address, str(connections), str(size)]
-    return [programs["echo_client"], KINDS.get(style, "tcp"), address, str(connections), str(size)]
+    return [
+        programs["echo_client"],
+        "tcp" if style.startswith("idle") else KINDS.get(style, "tcp"),
+        address,
+        str(connections),
+        str(size),
+    ]
 
 
 def processor_seconds(process):
@@ -170,19 +176,18 @@ def memory(programs, row, loop):
         sizes = [resident_bytes(server)]
         # The second time all that the first one left behind is in use again.
         for _ in range(2):
-            client = subprocess.Popen(
-                [programs["echo_client"], KINDS[style], address, str(connections), str(size), "0"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            if style.startswith("tls"):
+                command = [programs["tls_echo"], "hold", address, str(connections)]
+            else:
+                command = [programs["echo_client"], KINDS[style], address, str(connections), str(size), "0"]
+            client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             answers, _, _ = select.select([client.stdout], [], [], LIMIT)
             if not answers or not client.stdout.readline():
                 client.kill()
                 client.communicate()
                 return None, "the client could not open its connections"
             # Whoever is served after all of them says that the server has taken all of them in.
-            subprocess.run([programs["echo_client"], "tcp", address, "1", str(size), "0.2"], capture_output=True)
+            subprocess.run([*client_of(programs, (style, 1, size), address), "0.2"], capture_output=True)
             sizes.append(resident_bytes(server))
             client.communicate()
         return ((max(sizes) - sizes[0]) / connections, 0.0), None
@@ -270,7 +275,7 @@ def markdown(report):
     yield "|---|" + "---:|" * (len(loops) + 4) + "---|"
     for row in report["rows"]:
         result = row["results"]
-        if row["style"].startswith("idle"):
+        if "idle" in row["style"]:
             continue
         cells = [f"{result[loop]['rate'] / 1e3:.1f}" if loop in result else "-" for loop in loops]
         ours = result.get("rasyncio")
@@ -280,7 +285,7 @@ def markdown(report):
         used = ", ".join(f"{result[loop]['cpu']:.2f}" if loop in result else "-" for loop in (BARE, "rasyncio", "uvloop"))
         title = f"{row['style']}, {row['connections']}, {row['size']:,}"
         yield f"| {title} | {' | '.join(cells)} | {spread} | {share} | {times} | {used} | {row['faults'] or 'met'} |"
-    idle = [row for row in report["rows"] if row["style"].startswith("idle")]
+    idle = [row for row in report["rows"] if "idle" in row["style"]]
     if idle:
         yield from ("", "Bytes of memory for a connection that nothing is sent on.", "")
         yield "| style, connections | " + " | ".join(loops) + " | |"
@@ -303,8 +308,8 @@ def parse():
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench", help="folder for the results")
     parser.add_argument("--save", action="store_true", help="also put them under docs/results, for docs/status.md")
     options = parser.parse_args()
-    if options.save and options.rows:
-        parser.error("--save wants all rows: the saved table is made in one run")
+    if options.save and set(options.rows) - {name_of(row) for row in IDLE}:
+        parser.error("--save wants all rows: the saved table is made in one run; rows of memory alone may join it later")
     if unknown := set(options.rows) - set(names):
         parser.error(f"no such row: {' '.join(sorted(unknown))}; there are: {' '.join(names)}")
     if options.quick:
@@ -341,8 +346,14 @@ def main():
         print(failure)
     print(f"\nwritten: {options.output}/network.json, network.md")
     if options.save:
-        (ROOT / "docs" / "results").mkdir(parents=True, exist_ok=True)
-        shutil.copy(options.output / "network.json", ROOT / "docs" / "results" / "network.json")
+        saved = ROOT / "docs" / "results" / "network.json"
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        if options.rows:
+            styles = [row["style"] for row in report["rows"]]
+            kept = json.loads(saved.read_text())
+            kept["rows"] = [row for row in kept["rows"] if row["style"] not in styles] + report["rows"]
+            report = kept
+        saved.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
  *     tls_echo serve FILE                              prints its port, and echoes until its standard input ends
  *     tls_echo drive PORT CONNECTIONS SIZE SECONDS     each connection has one message on its way
  *     tls_echo shake PORT FULL-OR-RESUMED SECONDS      one handshake after the other, each with a message of one byte
+ *     tls_echo hold PORT CONNECTIONS                   one byte on each, says so, and holds them until its standard input ends
  *
- * The last two print how many messages (or handshakes) there were, and in how many seconds.  TLS 1.3, OpenSSL on the socket
+ * `drive` and `shake` print how many messages (or handshakes) there were, and in how many seconds.  TLS 1.3, OpenSSL on the socket
  * itself, epoll, and nothing else.  Contents are not compared, lengths are.
  */
 #include <arpa/inet.h>
@@ -266,6 +267,18 @@ static void shake(int port, int resumed, double seconds) {
     printf("%lu %f\n", handshakes, now() - begun);
 }
 
+static void hold(int port, int connections) {
+    SSL_CTX *context = client();
+    for (int at = 0; at < connections; at++) {
+        char byte = 'x';
+        SSL *tls = dial(context, port, NULL);
+        if (SSL_write(tls, &byte, 1) != 1 || SSL_read(tls, &byte, 1) != 1) fail("echo");
+    }
+    printf("%d held\n", connections);
+    fflush(stdout);
+    getchar();
+}
+
 int main(int count, char **arguments) {
     signal(SIGPIPE, SIG_IGN);
     const char *mode = count > 1 ? arguments[1] : "";
@@ -275,8 +288,10 @@ int main(int count, char **arguments) {
         drive(atoi(arguments[2]), atoi(arguments[3]), atol(arguments[4]), atof(arguments[5]));
     else if (!strcmp(mode, "shake") && count == 5)
         shake(atoi(arguments[2]), !strcmp(arguments[3], "resumed"), atof(arguments[4]));
+    else if (!strcmp(mode, "hold") && count == 4) hold(atoi(arguments[2]), atoi(arguments[3]));
     else {
-        fprintf(stderr, "tls_echo certificate FILE | serve FILE | drive PORT CONNECTIONS SIZE SECONDS | shake PORT full|resumed SECONDS\n");
+        fprintf(stderr, "tls_echo certificate FILE | serve FILE | drive PORT CONNECTIONS SIZE SECONDS | "
+                        "shake PORT full|resumed SECONDS | hold PORT CONNECTIONS\n");
         return 2;
     }
     return 0;
