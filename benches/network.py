@@ -287,7 +287,11 @@ def markdown(report):
         yield f"| {title} | {' | '.join(cells)} | {spread} | {share} | {times} | {used} | {row['faults'] or 'met'} |"
     idle = [row for row in report["rows"] if "idle" in row["style"]]
     if idle:
-        yield from ("", "Bytes of memory for a connection that nothing is sent on.", "")
+        yield from (
+            "",
+            "Bytes of memory for a connection that nothing is sent on; these rows may be of a run of their own.",
+            "",
+        )
         yield "| style, connections | " + " | ".join(loops) + " | |"
         yield "|---|" + "---:|" * len(loops) + "---|"
     for row in idle:

@@ -324,21 +324,23 @@ def show():
         _ps.others.append(current.respond)
 
 
-def hide():
-    """Ends `show()`."""
+def end(how):
+    """Nothing is shown any more, and the window goes by this method of its."""
     global current
     window, current = current, None
     if window is not None:
         _ps.others.remove(window.respond)
-        window.close()
+        how(window)
+
+
+def hide():
+    """Ends `show()`."""
+    end(Window.close)
 
 
 def forked():
-    global current
-    window, current = current, None
-    if window is not None:
-        _ps.others.remove(window.respond)
-        window.forget()
+    """The lease and the files are the parent's."""
+    end(Window.forget)
 
 
 atexit.register(hide)

@@ -4,7 +4,8 @@
 //! dependencies are searched, nothing else; so the library is the very one whose objects `_ssl` holds.
 //!
 //! There is none where `_ssl` is built into the interpreter or hides a static OpenSSL inside, where a function is missing
-//! (LibreSSL, AWS-LC), or where the version is one that nobody has looked at, or not the one that `_ssl` speaks to. Then everything goes through `_ssl`.
+//! (LibreSSL, AWS-LC), or where the version is one that nobody has looked at, or not the one that `_ssl` speaks to. Then everything goes
+//! through `_ssl`.
 //!
 //! Nothing here is ever unloaded: an extension module stays.
 
