@@ -59,6 +59,54 @@ def test_what_a_large_read_waits_for_may_come_in_any_pieces(before):
     run(main())
 
 
+@pytest.mark.parametrize("streams", (False, True))
+def test_sizes_that_repeat_and_then_do_not(streams):
+    sizes = [SIZE] * 4 + [SIZE + 1, SIZE, SIZE, SIZE - 1, SIZE - 1, SIZE - 1, 3 * SIZE, 3 * SIZE, 3 * SIZE, 17, SIZE, SIZE]
+    sizes += [256 * 1024] * 4 + [257 * 1024] * 3 + [16 * 1024] * 3 + [16 * 1024 + 1, 1]
+
+    class Receiver(asyncio.Protocol):
+        def __init__(self):
+            self.pieces, self.came = [], asyncio.Event()
+
+        def data_received(self, data):
+            assert len(data) <= 256 * 1024, "no more at once than asyncio reads"
+            self.pieces.append(data)
+            self.came.set()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        for end in near, far:
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        if streams:
+            reader, writer = await asyncio.open_connection(sock=near)
+        else:
+            writer, receiver = await loop.create_connection(Receiver, sock=near)
+        kept = []
+        with far:
+            for number, size in enumerate(sizes):
+                data = bytes([number]) * (size - 1) + b"!"
+                sending = loop.create_task(loop.sock_sendall(far, data))
+                got = b""
+                while len(got) < size:
+                    if streams:
+                        got += (piece := await reader.read(1 << 20))
+                        kept.append((piece, piece[0]))
+                    else:
+                        await receiver.came.wait()
+                        receiver.came.clear()
+                        got += b"".join(receiver.pieces)
+                        kept += [(piece, piece[0]) for piece in receiver.pieces]
+                        receiver.pieces.clear()
+                assert got == data
+                await sending
+        assert all(piece.rstrip(b"!") == bytes([first]) * len(piece.rstrip(b"!")) for piece, first in kept if len(piece) > 1)
+        writer.close()
+
+    run(main())
+
+
 def cancelled(reader, task, far):
     task.cancel()
 

@@ -8,8 +8,10 @@
 //! - something is ready, in the inbox, or the loop is stopping: do not wait, only look (`Poll`). CPython looks even
 //!   when it stops, so `stop(); run_forever()` is one whole turn, descriptors included;
 //! - the look itself is left out (`Skip`) when nothing is watched, so that it could show nothing: wakes come through
-//!   the inbox, which the turn reads anyway. Nobody can tell, and a chain of `sleep(0)` makes no system call. When
-//!   the GIL is asked for, the loop looks all the same, because that is where it lends it;
+//!   the inbox, which the turn reads anyway. Nobody can tell, and a chain of `sleep(0)` makes no system call. Nor does
+//!   the loop look again when all that has run since the last look is its own code that took from descriptors what it
+//!   had seen there: what comes now could as well have come a moment later. When the GIL is asked for, the loop looks
+//!   all the same, because that is where it lends it;
 //! - else wait for the first deadline, rounded **up** to the nanosecond and cut to a day, as asyncio's selectors are:
 //!   never early, so no second turn for the same timer, and never zero, so no spinning towards it;
 //! - no deadline, or one that never comes (NaN): wait for as long as it takes.
@@ -45,6 +47,8 @@ pub struct Sight {
     pub resolution: f64,
     /// How many descriptors the poller watches, not counting the waker.
     pub watched: usize,
+    /// Nothing has run since the last look that could have made a descriptor ready.
+    pub fresh: bool,
     /// Who else could use the GIL.
     pub claims: Claims,
 }
@@ -119,7 +123,8 @@ pub fn plan(sight: &Sight) -> Plan {
     let lend = sight.claims.any();
     let look = Plan { wait: Wait::Poll, gil: if lend { Gil::Lend } else { Gil::Keep } };
     if sight.ready || sight.inbox || sight.stopping {
-        return if sight.watched == 0 && !lend { Plan { wait: Wait::Skip, gil: Gil::Keep } } else { look };
+        let useless = sight.watched == 0 || (sight.fresh && sight.ready && !sight.stopping);
+        return if useless && !lend { Plan { wait: Wait::Skip, gil: Gil::Keep } } else { look };
     }
     let wait = match sight.deadline {
         None => Wait::Forever,
@@ -280,6 +285,7 @@ mod tests {
             now: 100.0,
             resolution: 1e-9,
             watched: 1,
+            fresh: false,
             claims: Claims::default(),
         }
     }
@@ -336,6 +342,17 @@ mod tests {
         assert_eq!(plan(&Sight { stopping: true, ..idle() }), look);
         let due = Some(100.0);
         assert_eq!(plan(&Sight { deadline: due, ..idle() }), look);
+    }
+
+    #[test]
+    fn a_look_is_not_repeated_unless_something_could_have_come_of_what_ran_or_the_gil_is_asked_for() {
+        let fed = Sight { ready: true, fresh: true, ..idle() };
+        assert_eq!(plan(&fed).wait, Wait::Skip);
+        assert_eq!(plan(&Sight { fresh: false, ..fed }).wait, Wait::Poll);
+        assert_eq!(plan(&Sight { stopping: true, ..fed }).wait, Wait::Poll, "the last turn is a whole one");
+        assert_eq!(plan(&Sight { ready: false, ..fed }).wait, Wait::Forever);
+        let claims = Claims { executor_jobs: 1, ..Claims::default() };
+        assert_eq!(plan(&Sight { claims, ..fed }), Plan { wait: Wait::Poll, gil: Gil::Lend });
     }
 
     #[test]

@@ -206,6 +206,7 @@ impl<'a> Engine<'a> {
             now: self.world.clock.now(),
             resolution: self.world.clock.resolution(),
             watched: self.world.scenario.watched,
+            fresh: false,
             claims,
         };
         let mut plan_made = plan(&sight);

@@ -113,6 +113,32 @@ pub fn filled<'py, E>(
     }
 }
 
+/// As [`filled`], but what there is beyond the `room` goes to `beyond`, and is copied behind the rest; `fill` answers how much that
+/// is, too. For who expects exactly `room` bytes, and is ready for more.
+pub fn filled_both<'py, E>(
+    py: Python<'py>,
+    room: usize,
+    beyond: &mut [u8],
+    fill: impl for<'a> FnOnce(&'a mut [MaybeUninit<u8>], &mut [u8]) -> Result<(&'a mut [u8], usize), E>,
+) -> PyResult<Result<Bound<'py, PyBytes>, E>> {
+    let mut filling = Filling::new(py, room)?;
+    let count = match filling.fill(py, |memory| fill(memory, beyond)) {
+        Ok(count) => count,
+        Err(error) => return Ok(Err(error)),
+    };
+    let first = filling.finish(py)?;
+    if count == 0 {
+        return Ok(Ok(first));
+    }
+    let (first, beyond) = (first.as_bytes(), &beyond[..count]);
+    let both = PyBytes::new_with(py, first.len() + count, |memory| {
+        memory[..first.len()].copy_from_slice(first);
+        memory[first.len()..].copy_from_slice(beyond);
+        Ok(())
+    })?;
+    Ok(Ok(both))
+}
+
 /// Below this Python's own allocator is as quick; above, so much memory is not kept for nothing.
 const WORTH_KEEPING: std::ops::RangeInclusive<usize> = 480..=16 * 1024;
 

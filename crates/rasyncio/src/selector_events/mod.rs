@@ -37,7 +37,7 @@ pub mod transport;
 mod turn;
 pub mod watch;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -117,6 +117,9 @@ class! {
         /// How many events the next turn takes, and how many bytes the transports have read since the last look.
         portion: Cell<Portion>,
         pub(crate) bytes_read: Cell<usize>,
+        /// How many entries the last batch had, and how many of them did nothing but feed what somebody waits for.
+        last_batch: Cell<usize>,
+        fed: Cell<usize>,
     }
 }
 
@@ -124,6 +127,23 @@ impl BaseSelectorEventLoop {
     /// `object` as a loop on a poller.
     pub fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, BaseSelectorEventLoop>> {
         Ref::<BaseSelectorEventLoop>::cast(object)
+    }
+
+    /// An entry has done nothing but take what a descriptor had, give it to a reader of ours, and have its waiter woken.
+    #[inline]
+    pub(crate) fn note_fed(&self) {
+        self.fed.set(self.fed.get() + 1);
+    }
+
+    /// The loop's memory for bytes that are received, `size` bytes of it.
+    #[inline]
+    pub(crate) fn scratch(&self, size: usize) -> RefMut<'_, [u8]> {
+        RefMut::map(self.scratch.borrow_mut(), |memory| {
+            if memory.len() < size {
+                memory.resize(size, 0);
+            }
+            &mut memory[..size]
+        })
     }
 
     /// Bytes that a protocol has been given and may have let go of.

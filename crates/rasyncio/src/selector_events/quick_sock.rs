@@ -81,6 +81,7 @@ fn ready(object: &Bound<'_, PyAny>, kind: &'static Kind) -> PyResult<()> {
     let Some(call) = Ref::<Call>::cast(object) else { return Ok(()) };
     let Some(future) = call.future.get(py) else { return Ok(()) };
     if let Some(this) = future.event_loop(py).as_ref().and_then(BaseSelectorEventLoop::of) {
+        this.note_fed();
         // Somebody put a watcher in its place after the event: the handle of asyncio's call is cancelled by that.
         if !stop_watching(this, call, kind)? {
             return Ok(());
@@ -160,11 +161,8 @@ fn woken<'py>(
 fn receive<'py>(this: &Ref<'py, BaseSelectorEventLoop>, call: &Ref<'py, Call>) -> PyResult<Next<'py>> {
     let (py, fd, count) = (this.py(), descriptor(call), call.count.get());
     let received = {
-        let mut scratch = this.scratch.borrow_mut();
-        if scratch.len() < count {
-            scratch.resize(count, 0);
-        }
-        socket::receive(fd, &mut scratch[..count]).map(|received| PyBytes::new(py, &scratch[..received]))
+        let mut scratch = this.scratch(count);
+        socket::receive(fd, &mut scratch).map(|received| PyBytes::new(py, &scratch[..received]))
     };
     match received {
         Ok(data) => Ok(Next::Return(data.into_any())),

@@ -9,6 +9,9 @@
 //! Ctrl-C raises, however little Python the turns run. A loop that has something to run and watches nothing but the pipe of
 //! signals looks at that when a signal has been noted.
 //!
+//! A batch that did nothing but feed readers ([`BaseSelectorEventLoop::note_fed`]) is followed by the tasks that it woke, without a
+//! look in between: no Python code has run that could have made a descriptor ready.
+//!
 //! Nothing is borrowed while the poller waits or an entry is pushed.
 
 use std::time::Duration;
@@ -62,6 +65,8 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     {
         watched = 0;
     }
+    let (entries, fed) = (this.last_batch.take(), this.fed.take());
+    let fresh = entries > 0 && entries == fed && !foreign_entry && !this.signal_seen.get();
     let claims = Claims { drop_requested: false, executor_jobs: core.jobs.get(), foreign_entry, overdue };
     let sight = Sight {
         ready,
@@ -71,6 +76,7 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         now,
         resolution: core.clock_resolution.get(),
         watched,
+        fresh,
         claims,
     };
     let mut looked = plan(&sight);
@@ -98,6 +104,7 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         run::collect_due(core, clock(own_time)?)?;
     }
     let ran = run::run_batch(base)?;
+    this.last_batch.set(ran);
     if let Some(courtesy) = this.courtesy.borrow_mut().as_mut() {
         courtesy.ran(ran);
     }

@@ -101,6 +101,8 @@ class! {
         /// The transport takes nothing to write.
         transport_writing_paused: Cell<bool>,
         eof_received: Cell<bool>,
+        /// A reader has been fed, and nothing been sent since.
+        fed: Cell<bool>,
         /// Writes since the end.
         conn_lost: Cell<u32>,
     }
@@ -262,7 +264,13 @@ impl SslProtocol {
         if this.phase() != Phase::Wrapped || object::channel(this).is_none() {
             return Ok(false);
         }
+        this.fed.set(false);
         read::deliver_with(this, bytes.into()).map(|()| true)
+    }
+
+    /// Whether the last [`SslProtocol::receive`] did nothing but feed a reader.
+    pub fn has_only_fed(this: &Ref<'_, SslProtocol>) -> bool {
+        this.fed.take()
     }
 
     /// Bytes have come from the transport.

@@ -185,7 +185,10 @@ fn hand_on<'py>(
             if let Some(stream) = Ref::<StreamReaderProtocol>::cast(&app) {
                 // A reader of a derived class may have a feed_data of its own.
                 if let Some(reader) = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact) {
-                    return StreamReader::feed(&reader, joined(first, others)?.as_any());
+                    let quietly = StreamReader::wakes_quietly(&reader);
+                    StreamReader::feed(&reader, joined(first, others)?.as_any())?;
+                    this.fed.set(quietly);
+                    return Ok(());
                 }
             }
         }

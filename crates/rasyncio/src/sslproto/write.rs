@@ -223,6 +223,7 @@ pub(super) fn send(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     if !this.transport_writing_paused.get() {
         let known = is_known(this);
         if !known || outgoing_pending(this)? > 0 {
+            this.fed.set(false);
             let data = outgoing(this).call_method0(intern!(py, "read"))?;
             if data.len()? > 0 {
                 let transport = SslProtocol::lower(this);

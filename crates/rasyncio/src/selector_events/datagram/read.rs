@@ -87,11 +87,8 @@ fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Err(Failure::Busy) };
     let (fd, size) = (DatagramTransport::descriptor(this), this.max_size.get());
     let received = {
-        let mut scratch = native.scratch.borrow_mut();
-        if scratch.len() < MOST_BYTES {
-            scratch.resize(MOST_BYTES, 0);
-        }
-        let received = datagram::receive_from(fd, &mut scratch[..size]);
+        let mut scratch = native.scratch(size);
+        let received = datagram::receive_from(fd, &mut scratch);
         received.map(|(count, from)| (native.spare.bytes(py, &scratch[..count]), from))
     };
     let (data, from) = received.map_err(|error| Failure::of(py, error))?;

@@ -107,6 +107,8 @@ class! {
         own_attributes: Cell<bool>,
         /// How much the last read took.
         last_read: Cell<usize>,
+        /// Whether the one before took as much.
+        steady: Cell<bool>,
         /// Whether contexts are those of callers (before 3.15).
         callers_contexts: Cell<bool>,
     }

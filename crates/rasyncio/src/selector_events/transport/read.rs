@@ -75,7 +75,8 @@ fn protocol_failed(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str)
 /// What the kernel has, as bytes.
 ///
 /// A small read goes through memory of the loop's, which is near the processor by now; where the last was large, the kernel
-/// writes into the bytes object itself, which has little more room than the last had need of.
+/// writes into the bytes object itself. That has exactly the room that is expected where the last two were equal, so that the
+/// memory of one message is what the next one needs, and the allocator neither cuts it up nor asks the system for more.
 fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
     let (py, fd) = (this.py(), SocketTransport::descriptor(this));
     let event_loop = SocketTransport::event_loop(this);
@@ -83,19 +84,21 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
         return Ok(Err(io::ErrorKind::WouldBlock.into()));
     };
     let last = this.last_read.get();
-    let room = room_after(last);
-    let received = if last >= LARGE {
-        slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?
+    let mut room = MOST_BYTES;
+    let received = if last < LARGE {
+        let mut scratch = native.scratch(MOST_BYTES);
+        socket::receive(fd, &mut scratch).map(|count| native.spare.bytes(py, &scratch[..count]))
+    } else if this.steady.get() {
+        let mut scratch = native.scratch(MOST_BYTES - last);
+        slots::filled_both(py, last, &mut scratch, |memory, beyond| socket::receive_both(fd, memory, beyond))?
     } else {
-        let mut scratch = native.scratch.borrow_mut();
-        if scratch.len() < MOST_BYTES {
-            scratch.resize(MOST_BYTES, 0);
-        }
-        socket::receive(fd, &mut scratch[..MOST_BYTES]).map(|count| native.spare.bytes(py, &scratch[..count]))
+        room = room_after(last);
+        slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?
     };
     if let Ok(data) = &received {
         let count = data.as_bytes().len();
-        this.last_read.set(if count == room { 2 * room } else { count });
+        this.steady.set(count == last);
+        this.last_read.set(if count == room { MOST_BYTES.min(2 * room) } else { count });
         native.bytes_read.set(native.bytes_read.get() + count);
     }
     Ok(received)
@@ -149,11 +152,27 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
     match receive(this)? {
         Ok(data) if data.as_bytes().is_empty() => read_eof(this),
-        Ok(data) => match StreamReader::add(&reader, data).and_then(|()| StreamReader::received(&reader)) {
+        Ok(data) => match StreamReader::add(&reader, data).and_then(|()| woken(this, &reader)) {
             Ok(()) => Ok(()),
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
         },
         Err(error) => read_failed(this, error),
+    }
+}
+
+/// Bytes have come for the reader: wakes who waits for them.
+fn woken<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamReader>) -> PyResult<()> {
+    let quietly = StreamReader::wakes_quietly(reader);
+    StreamReader::received(reader)?;
+    if quietly {
+        note_fed(this);
+    }
+    Ok(())
+}
+
+fn note_fed(this: &Ref<'_, SocketTransport>) {
+    if let Some(native) = BaseSelectorEventLoop::of(&SocketTransport::event_loop(this)) {
+        native.note_fed();
     }
 }
 
@@ -163,18 +182,15 @@ fn read_exactly<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamR
     let event_loop = SocketTransport::event_loop(this);
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else { return Ok(()) };
     let received = {
-        let mut scratch = native.scratch.borrow_mut();
-        if scratch.len() < MOST_BYTES {
-            scratch.resize(MOST_BYTES, 0);
-        }
-        StreamReader::receive(reader, fd, &mut scratch[..MOST_BYTES])
+        let mut scratch = native.scratch(MOST_BYTES);
+        StreamReader::receive(reader, fd, &mut scratch)
     };
     match received? {
         Ok(0) => read_eof(this),
         Ok(count) => {
             this.last_read.set(count);
             native.bytes_read.set(native.bytes_read.get() + count);
-            match StreamReader::received(reader) {
+            match woken(this, reader) {
                 Ok(()) => Ok(()),
                 Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
             }
@@ -190,7 +206,12 @@ fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     match receive_shown(this)? {
         Ok((_, 0)) => read_eof(this),
         Ok((shown, count)) => match SslProtocol::receive(tls, &shown.cells(py)[..count]) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                if SslProtocol::has_only_fed(tls) {
+                    note_fed(this);
+                }
+                Ok(())
+            }
             Ok(false) => match SslProtocol::feed(tls, &first(&shown, py, count)?) {
                 Ok(()) => Ok(()),
                 Err(error) => protocol_failed(this, error, "Fatal error: protocol.buffer_updated() call failed."),

@@ -35,7 +35,7 @@ use slots::{Args, Class, Filling, Own, Plain, Ref, Signature, Slot, Spec, class,
 use self::reading::{Goal, begin, begin_until, simple, wait_for_news};
 use super::DEFAULT_LIMIT;
 use crate::events::{LoopCore, get_event_loop};
-use crate::futures::given;
+use crate::futures::{Future, given};
 use crate::mixins::{is_cancelled, set_result};
 
 pub use self::reading::{Reading, quick_read, quick_readexactly, quick_readline};
@@ -177,6 +177,12 @@ impl StreamReader {
             this.transport.get_or_none(this.py()).call_method0(intern!(this.py(), "resume_reading"))?;
         }
         Ok(())
+    }
+
+    /// Whether waking who waits runs no code but ours.
+    #[inline]
+    pub fn wakes_quietly(this: &Ref<'_, StreamReader>) -> bool {
+        this.waiter.get(this.py()).is_none_or(|waiter| Ref::<Future>::cast_exact(&waiter).is_some())
     }
 
     fn wake(this: &Ref<'_, StreamReader>) -> PyResult<()> {

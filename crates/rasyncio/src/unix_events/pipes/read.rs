@@ -107,8 +107,14 @@ fn deliver<'py>(this: &Ref<'py, ReadPipe>, data: Bound<'py, PyBytes>) -> PyResul
         let stream = Ref::<StreamReaderProtocol>::cast(&protocol);
         // A reader of a derived class may have a feed_data of its own.
         if let Some(reader) = stream.and_then(StreamReaderProtocol::native_reader).filter(Ref::is_exact) {
+            let quietly = StreamReader::wakes_quietly(&reader);
             StreamReader::add(&reader, data)?;
-            return StreamReader::received(&reader);
+            StreamReader::received(&reader)?;
+            if let Some(native) = BaseSelectorEventLoop::of(&this.event_loop.get_or_none(this.py())).filter(|_| quietly)
+            {
+                native.note_fed();
+            }
+            return Ok(());
         }
     }
     protocol.call_method1(intern!(this.py(), "data_received"), (data,)).map(drop)
@@ -121,11 +127,8 @@ fn receive<'py>(this: &Ref<'py, ReadPipe>) -> PyResult<io::Result<Bound<'py, PyB
     let room = room_after(last);
     let received = match BaseSelectorEventLoop::of(&event_loop) {
         Some(native) if last < LARGE => {
-            let mut scratch = native.scratch.borrow_mut();
-            if scratch.len() < MOST_BYTES {
-                scratch.resize(MOST_BYTES, 0);
-            }
-            pipe::read(fd, &mut scratch[..MOST_BYTES]).map(|count| PyBytes::new(py, &scratch[..count]))
+            let mut scratch = native.scratch(MOST_BYTES);
+            pipe::read(fd, &mut scratch).map(|count| PyBytes::new(py, &scratch[..count]))
         }
         _ => slots::filled(py, room, |memory| pipe::read_raw(fd, memory))?,
     };
