@@ -1,4 +1,4 @@
-//! Memory that somebody else writes, the kernel for one: [`filled`], a bytes object, [`Filling`], one that is written piece by
+//! Memory that somebody else writes or reads, the kernel for one: [`lent`], any object's, [`filled`], a bytes object, [`Filling`], one that is written piece by
 //! piece, [`Shown`], which is used again and again, and [`Spare`], a bytes object that is used again when nobody has it any more.
 //!
 //! Called by transports for large reads, where a copy would cost as much as the read.
@@ -71,6 +71,30 @@ pub fn written_into<R>(object: &Bound<'_, PyAny>, write: impl FnOnce(&[Cell<u8>]
         } else {
             None
         };
+        ffi::PyBuffer_Release(&mut view);
+        Ok(result)
+    }
+}
+
+/// Has `read` read the memory of any object that shows it as contiguous bytes. What the object says that does not is the error: a
+/// BufferError or TypeError as a rule.
+///
+/// `read` may not run Python code, which has the memory too.
+pub fn lent<R>(object: &Bound<'_, PyAny>, read: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
+    let py = object.py();
+    let mut view = MaybeUninit::<ffi::Py_buffer>::uninit();
+    // SAFETY: a live object; the view is filled where the answer is zero. By the buffer protocol (PEP 3118) a simple view is of `len`
+    // contiguous bytes, which stay at `buf` until it is released. That happens here, with the GIL held from the first to the last: who
+    // writes the memory does so under the GIL, and Python code that calls what writes without it has a race with every reader.
+    unsafe {
+        if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let mut view = view.assume_init();
+        let result = read(match view.len {
+            0 => &[],
+            len => slice::from_raw_parts(view.buf.cast::<u8>().cast_const(), len as usize),
+        });
         ffi::PyBuffer_Release(&mut view);
         Ok(result)
     }

@@ -50,7 +50,7 @@ mod tls;
 
 pub use args::{Args, Param, Parsed, Signature, arg, kw, kw_opt, opt, pos, pos_opt};
 pub use audit::audit;
-pub use bytes::{Filling, Shown, Spare, filled, filled_both, written_into};
+pub use bytes::{Filling, Shown, Spare, filled, filled_both, lent, written_into};
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};

@@ -51,7 +51,7 @@ use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::names::{Names, extra};
 use self::read::{read_ready, start_reading, stop_reading};
 pub(crate) use self::write::bytes_of;
-use self::write::{shutdown, write_bytes, write_failed, write_ready, writelines};
+use self::write::{shutdown, write_bytes, write_failed, write_lent, write_ready, writelines};
 use super::BaseSelectorEventLoop;
 use super::ends::{extra_info, known_of};
 use super::flow::Marks;
@@ -308,12 +308,11 @@ impl SocketTransport {
             return Err(PyTypeError::new_err(format!("data argument must be a {what} object, not '{name}'")));
         }
         this.check_write()?;
-        match bytes_of(data) {
-            Ok(bytes) => write_bytes(this, bytes.as_bytes()),
+        match write_lent(this, data) {
             // Of a memoryview that is not contiguous the socket would not take a byte.
             Err(error) if error.is_instance_of::<PyBufferError>(data.py()) => write_failed(this, error),
             // A released one cannot even be asked for its length.
-            Err(error) => Err(error),
+            other => other,
         }
     }
 

@@ -15,6 +15,7 @@
 
 use std::io;
 
+use engine::buffers::WriteBuffer;
 use engine::sys::socket;
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::intern;
@@ -86,7 +87,51 @@ pub(super) fn write_bytes(this: &Ref<'_, SocketTransport>, bytes: &[u8]) -> PyRe
             }
         }
     }
-    this.buffer.borrow_mut().get_or_insert_default().push(rest);
+    keep(this, |buffer| buffer.push(rest))
+}
+
+/// What a send of memory that is somebody else's has come to.
+enum Sent {
+    All,
+    /// The rest is copied.
+    Part(Vec<u8>),
+    Failed(io::Error),
+}
+
+/// Sends what is in any contiguous buffer: straight from there, where nothing waits before it.
+pub(super) fn write_lent<'py>(this: &Ref<'py, SocketTransport>, data: &Bound<'py, PyAny>) -> PyResult<()> {
+    if !this.direct.get() || this.conn_lost.get() > 0 || this.buffered() > 0 {
+        return write_bytes(this, bytes_of(data)?.as_bytes());
+    }
+    // Whoever lends the memory may run code first, which writes or closes.
+    let sent = slots::lent(data, |bytes| {
+        if bytes.is_empty() {
+            return Sent::All;
+        }
+        if this.buffered() > 0 {
+            return Sent::Part(bytes.to_vec());
+        }
+        match socket::send(SocketTransport::descriptor(this), bytes) {
+            Ok(sent) if sent == bytes.len() => Sent::All,
+            Ok(sent) => Sent::Part(bytes[sent..].to_vec()),
+            Err(error) if would_block(&error) => Sent::Part(bytes.to_vec()),
+            Err(error) => Sent::Failed(error),
+        }
+    })?;
+    match sent {
+        Sent::All => Ok(()),
+        // The connection was ended by whoever lent the memory.
+        Sent::Part(_) if this.conn_lost.get() > 0 => write_lost(this),
+        Sent::Part(rest) => keep(this, |buffer| buffer.push_owned(rest)),
+        Sent::Failed(error) => {
+            fatal_error(this, exceptions::os_error(this.py(), error), "Fatal write error on socket transport")
+        }
+    }
+}
+
+/// What was not sent waits.
+fn keep(this: &Ref<'_, SocketTransport>, push: impl FnOnce(&mut WriteBuffer)) -> PyResult<()> {
+    push(this.buffer.borrow_mut().get_or_insert_default());
     watch_writing(this)?;
     SocketTransport::maybe_pause_protocol(this)
 }
