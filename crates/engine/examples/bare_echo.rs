@@ -1,8 +1,9 @@
 //! The limit that an event loop can come up to: an echo server of nothing but epoll and system calls.
 //!
-//! Started by `benches/network.py` as `bare_echo [tcp | udp | unix PATH]`. It prints its port or path, and serves until its
+//! Started by `benches/network.py` as `bare_echo [tcp | kept | udp | unix PATH]`. It prints its port or path, and serves until its
 //! standard input ends. One buffer for all: what came is sent at once, and what the kernel does not take is waited for, as no
-//! measured client leaves that much unread.
+//! measured client leaves that much unread. As `kept` each connection has memory of its own, as where a program still has the last
+//! message when the next one comes.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -61,9 +62,9 @@ fn serve_datagrams(poller: &Poller) -> io::Result<()> {
     }
 }
 
-fn serve_streams(poller: &Poller, listener: &Listener) -> io::Result<()> {
+fn serve_streams(poller: &Poller, listener: &Listener, kept: bool) -> io::Result<()> {
     let mut connections: Vec<Option<OwnedFd>> = Vec::new();
-    let (mut events, mut buffer) = (Events::new(), vec![0; 256 * 1024]);
+    let (mut events, mut buffers) = (Events::new(), vec![vec![0; 256 * 1024]]);
     loop {
         poller.wait(None, &mut events)?;
         for event in events.iter() {
@@ -73,11 +74,15 @@ fn serve_streams(poller: &Poller, listener: &Listener) -> io::Result<()> {
                     poller.add(fd, fd as u64, Interest::Read, Trigger::Level)?;
                     connections.resize_with(connections.len().max(fd as usize + 1), || None);
                     connections[fd as usize] = Some(connection);
+                    if kept {
+                        buffers.resize_with(buffers.len().max(fd as usize + 1), || vec![0; 256 * 1024]);
+                    }
                 }
                 continue;
             }
             let fd = event.token as i32;
-            match socket::receive(fd, &mut buffer) {
+            let buffer = &mut buffers[if kept { fd as usize } else { 0 }];
+            match socket::receive(fd, buffer) {
                 Ok(count) if count > 0 && send_all(fd, &buffer[..count]).is_ok() => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => {
@@ -96,22 +101,23 @@ fn main() -> io::Result<()> {
     });
     let poller = Poller::new()?;
     let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (None | Some("tcp"), None) => {
+    let (kind, path) = (arguments.next(), arguments.next());
+    match (kind.as_deref(), path) {
+        (None | Some("tcp" | "kept"), None) => {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;
             println!("{}", listener.local_addr()?.port());
             poller.add(listener.as_raw_fd(), LISTENER, Interest::Read, Trigger::Level)?;
-            serve_streams(&poller, &Listener::Tcp(listener))
+            serve_streams(&poller, &Listener::Tcp(listener), kind.as_deref() == Some("kept"))
         }
         (Some("unix"), Some(path)) => {
             let listener = UnixListener::bind(&path)?;
             listener.set_nonblocking(true)?;
             println!("{path}");
             poller.add(listener.as_raw_fd(), LISTENER, Interest::Read, Trigger::Level)?;
-            serve_streams(&poller, &Listener::Unix(listener))
+            serve_streams(&poller, &Listener::Unix(listener), false)
         }
         (Some("udp"), None) => serve_datagrams(&poller),
-        _ => Err(io::Error::other("bare_echo [tcp | udp | unix PATH]")),
+        _ => Err(io::Error::other("bare_echo [tcp | kept | udp | unix PATH]")),
     }
 }

@@ -204,7 +204,8 @@ fn whole_milliseconds(timeout: Duration) -> Timespec {
 /// By number because neither glibc before 2.35 nor the run-time choice of rustix offers it together with a way back.
 fn pwait2(epoll: &OwnedFd, timeout: Duration, list: &mut Vec<epoll::Event>) -> Result<(), Errno> {
     let timeout = libc::timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        // No wait is longer than a day; what a second is counted in differs from one C library to another.
+        tv_sec: timeout.as_secs().min(i32::MAX as u64) as _,
         tv_nsec: timeout.subsec_nanos().into(),
     };
     let length = list.len();
