@@ -107,6 +107,30 @@ def test_sizes_that_repeat_and_then_do_not(streams):
     run(main())
 
 
+def test_a_read_that_takes_more_than_others_do_may_follow_reads_of_one_size():
+    async def main():
+        near, far = socket.socketpair()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        near.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=near, limit=1 << 20)
+        with far:
+            for _ in range(3):
+                far.sendall(bytes(SIZE))
+                assert len(await reader.read(2 * SIZE)) == SIZE
+            whole = asyncio.create_task(reader.readexactly(700_000))
+            await asyncio.sleep(0)
+            far.setblocking(False)
+            sent = far.send(bytes(700_000))
+            sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(far, bytes(700_000 - sent)))
+            assert len(await whole) == 700_000
+            await sending
+            far.send(b"next")
+            assert await reader.readexactly(4) == b"next"
+        writer.close()
+
+    run(main())
+
+
 def cancelled(reader, task, far):
     task.cancel()
 

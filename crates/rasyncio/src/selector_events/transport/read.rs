@@ -188,7 +188,9 @@ fn read_exactly<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamR
     match received? {
         Ok(0) => read_eof(this),
         Ok(count) => {
-            this.last_read.set(count);
+            // What such a read takes says little of the next, and may be more than that ever takes.
+            this.steady.set(false);
+            this.last_read.set(count.min(MOST_BYTES));
             native.bytes_read.set(native.bytes_read.get() + count);
             match woken(this, reader) {
                 Ok(()) => Ok(()),
