@@ -113,6 +113,7 @@ pub struct Interests<T> {
     /// By descriptor; those that the kernel gives out are small and dense.
     slots: Vec<Slot<T>>,
     registered: usize,
+    writers: usize,
     /// Descriptors whose kernel registration may exceed their payloads.
     deferred: Vec<Descriptor>,
 }
@@ -130,13 +131,19 @@ struct Slot<T> {
 impl<T> Interests<T> {
     /// A table without descriptors.
     pub fn new() -> Self {
-        Self { slots: Vec::new(), registered: 0, deferred: Vec::new() }
+        Self { slots: Vec::new(), registered: 0, writers: 0, deferred: Vec::new() }
     }
 
     /// How many descriptors the kernel watches for this table.
     #[inline]
     pub fn watched(&self) -> usize {
         self.registered
+    }
+
+    /// How many descriptors somebody waits to write to.
+    #[inline]
+    pub fn writers(&self) -> usize {
+        self.writers
     }
 
     /// Whether a payload waits for this direction of the descriptor.
@@ -169,6 +176,7 @@ impl<T> Interests<T> {
             return match self.register(poller, fd, direction, tenure) {
                 Ok(slot) => {
                     *slot.payload(direction) = Some(item);
+                    self.writers += usize::from(direction == Direction::Write);
                     Ok(Released::nothing())
                 }
                 Err(error) => Err(Refused { error, item: Some(item), released: Released::nothing() }),
@@ -189,6 +197,7 @@ impl<T> Interests<T> {
                 slot.known = Some(wanted);
                 slot.tenure = tenure;
                 let replaced = slot.payload(direction).replace(item);
+                self.writers += usize::from(direction == Direction::Write && replaced.is_none());
                 Ok(Released::one(direction, replaced))
             }
             Err(error) if Refusal::of(&error) == Refusal::NotWatched => {
@@ -196,6 +205,7 @@ impl<T> Interests<T> {
                 match self.register(poller, fd, direction, tenure) {
                     Ok(slot) => {
                         *slot.payload(direction) = Some(item);
+                        self.writers += usize::from(direction == Direction::Write);
                         Ok(released)
                     }
                     Err(error) => Err(Refused { error, item: Some(item), released }),
@@ -221,7 +231,9 @@ impl<T> Interests<T> {
         let Some(item) = slot.payload(direction).take() else {
             return Ok(None);
         };
-        match slot.tenure {
+        let tenure = slot.tenure;
+        self.writers -= usize::from(direction == Direction::Write);
+        match tenure {
             Tenure::Visitor => {}
             Tenure::Resident => {
                 self.defer(fd);
@@ -313,7 +325,7 @@ impl<T> Interests<T> {
     /// closed.
     #[must_use = "dropping the payloads may run any code: do it when no borrow is open"]
     pub fn drain(&mut self) -> Vec<T> {
-        self.registered = 0;
+        (self.registered, self.writers) = (0, 0);
         self.deferred.clear();
         let slots = std::mem::take(&mut self.slots);
         slots.into_iter().flat_map(|slot| [slot.reader, slot.writer]).flatten().collect()
@@ -396,6 +408,7 @@ impl<T> Interests<T> {
         if slot.known.take().is_some() {
             self.registered -= 1;
         }
+        self.writers -= usize::from(released.writer.is_some());
         released
     }
 }

@@ -466,6 +466,7 @@ proptest! {
                 let expected = (expected != (None, None)).then_some(expected);
                 prop_assert_eq!(found, expected, "listeners of {}", fd);
             }
+            prop_assert_eq!(table.writers(), table.iter().filter(|found| found.writer.is_some()).count());
             // An event of a closed file may name a visitor's leftovers, but never a listener that came after it was
             // replaced.
             for (event, age) in stale.borrow().iter() {

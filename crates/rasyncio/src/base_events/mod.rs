@@ -64,6 +64,8 @@ class! {
         origin_depth: Cell<Option<i32>>,
         initialized: Cell<bool>,
         pub(crate) turn: Plain<Cell<Option<Turn>>>,
+        /// Python code has made a turn, so that it runs before and after it.
+        pub(crate) by_hand: Cell<bool>,
     }
 }
 

@@ -284,6 +284,14 @@ fn make_turn(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     }
 }
 
+/// A turn for whoever makes his own.
+fn turn_by_hand(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
+    this.by_hand.set(true);
+    let turned = make_turn(this);
+    this.by_hand.set(true);
+    turned
+}
+
 fn check_running(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     if this.any().call_method0(intern!(py, "is_running"))?.is_truthy()? {
@@ -489,7 +497,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
         .method0(c"_check_running", c"_check_running($self, /)\n--\n\nRuntimeError if this loop, or another on this thread, runs.", check_running)
         .method0(c"_run_forever_setup", c"_run_forever_setup($self, /)\n--\n\nWhat run_forever() does first; for loops that drive the turns themselves.", setup)
         .method0(c"_run_forever_cleanup", c"_run_forever_cleanup($self, /)\n--\n\nWhat run_forever() does last.", cleanup)
-        .method0(c"_run_once", c"_run_once($self, /)\n--\n\nMake one turn.", make_turn)
+        .method0(c"_run_once", c"_run_once($self, /)\n--\n\nMake one turn.", turn_by_hand)
         .method1_named(c"_process_events", c"_process_events($self, /, event_list)\n--\n\nTurn events into entries.", || ("BaseEventLoop._process_events", "event_list"), |_, _| {
             Err::<(), _>(BaseEventLoop::not_implemented("_process_events"))
         })

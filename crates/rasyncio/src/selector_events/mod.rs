@@ -120,6 +120,8 @@ class! {
         /// How many entries the last batch had, and how many of them did nothing but feed what somebody waits for.
         last_batch: Cell<usize>,
         fed: Cell<usize>,
+        /// Whether the last turn has looked, and nothing was left over by the look itself.
+        told_all: Cell<bool>,
     }
 }
 
@@ -129,7 +131,7 @@ impl BaseSelectorEventLoop {
         Ref::<BaseSelectorEventLoop>::cast(object)
     }
 
-    /// An entry has done nothing but take what a descriptor had, give it to a reader of ours, and have its waiter woken.
+    /// An entry has done nothing but take all that a descriptor had, give it to a reader of ours, and have its waiter woken.
     #[inline]
     pub(crate) fn note_fed(&self) {
         self.fed.set(self.fed.get() + 1);

@@ -10,7 +10,9 @@
 //! signals looks at that when a signal has been noted.
 //!
 //! A batch that did nothing but feed readers ([`BaseSelectorEventLoop::note_fed`]) is followed by the tasks that it woke, without a
-//! look in between: no Python code has run that could have made a descriptor ready.
+//! look in between: no Python code has run that could have made a descriptor ready. Nor may it be known that the next look would
+//! show something: a descriptor that has ended behind its bytes, or still has some; or where somebody waits to write, since to
+//! read at one end of a connection makes room at the other, which may be ours too.
 //!
 //! Nothing is borrowed while the poller waits or an entry is pushed.
 
@@ -55,7 +57,8 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let deadline = run::next_deadline(core)?;
     let now = if ready || deadline.is_none() { 0.0 } else { clock(own_time)? };
     let overdue = this.courtesy.borrow_mut().as_mut().is_some_and(|c| c.is_overdue(|| Monotonic.now()));
-    let mut watched = this.interests.0.borrow().as_ref().map_or(0, |table| table.watched());
+    let (mut watched, writers) =
+        this.interests.0.borrow().as_ref().map_or((0, 0), |table| (table.watched(), table.writers()));
     let signals = this.signals_watched.get();
     if watched == signals
         && ready
@@ -65,8 +68,16 @@ pub(super) fn turn(base: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     {
         watched = 0;
     }
-    let (entries, fed) = (this.last_batch.take(), this.fed.take());
-    let fresh = entries > 0 && entries == fed && !foreign_entry && !this.signal_seen.get();
+    let (entries, fed, told_all) = (this.last_batch.take(), this.fed.take(), this.told_all.take());
+    let by_hand = base.by_hand.take();
+    let fresh = entries > 0
+        && entries == fed
+        && told_all
+        && writers == 0
+        && !foreign_entry
+        && !this.signal_seen.get()
+        && !by_hand
+        && LoopCore::is_straight(core);
     let claims = Claims { drop_requested: false, executor_jobs: core.jobs.get(), foreign_entry, overdue };
     let sight = Sight {
         ready,
@@ -157,6 +168,7 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) ->
         Gil::Lend => {}
     }
     this.hunch.set(hunch);
+    this.told_all.set(waited.is_ok() && events.tells_all());
     let result = match waited {
         Ok(0) => Ok(()),
         Ok(_) => push_events(this, &events),

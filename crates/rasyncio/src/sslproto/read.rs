@@ -46,6 +46,7 @@ pub(super) fn deliver_with(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> P
     }
     match deliver_all(this, source) {
         Err(error) if error.is_instance_of::<PyException>(this.py()) => {
+            this.fed.set(false);
             let error = error.into_value(this.py()).into_bound(this.py()).into_any();
             shutdown::fatal_error(this, error, "Fatal error on SSL protocol")
         }
@@ -67,6 +68,7 @@ fn deliver_all(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> PyResult<()> 
         if this.backlog.borrow().is_empty() {
             write::send(this)?;
         } else {
+            this.fed.set(false);
             write::encrypt(this)?;
         }
     }
@@ -150,6 +152,7 @@ fn deliver_bytes(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> PyResult<Op
         hand_on(this, first, others)?;
     }
     if closed {
+        this.fed.set(false);
         tell_eof(this)?;
         shutdown::start(this)?;
     }
@@ -185,8 +188,9 @@ fn hand_on<'py>(
             if let Some(stream) = Ref::<StreamReaderProtocol>::cast(&app) {
                 // A reader of a derived class may have a feed_data of its own.
                 if let Some(reader) = StreamReaderProtocol::native_reader(stream).filter(Ref::is_exact) {
-                    let quietly = StreamReader::wakes_quietly(&reader);
-                    StreamReader::feed(&reader, joined(first, others)?.as_any())?;
+                    let data = joined(first, others)?;
+                    let quietly = StreamReader::wakes_quietly(&reader, data.as_bytes().len());
+                    StreamReader::feed(&reader, data.as_any())?;
                     this.fed.set(quietly);
                     return Ok(());
                 }

@@ -42,6 +42,9 @@ pub struct Events {
 // SAFETY: the list holds tokens, which we put there as plain numbers; the pointer in the kernel's union is never used.
 unsafe impl Send for Events {}
 
+/// What is asked for of a descriptor that is read: beside the bytes, whether their end has come too, which is no event of its own.
+const READ: EventFlags = EventFlags::IN.union(EventFlags::RDHUP);
+
 /// The most events one wait returns; beyond it they come in several turns.
 const MOST_EVENTS: usize = 4096;
 
@@ -136,7 +139,7 @@ impl Events {
             Event {
                 token: event.data.u64(),
                 readable: flags.intersects(!EventFlags::OUT),
-                writable: flags.intersects(!EventFlags::IN),
+                writable: flags.intersects(!READ),
             }
         })
     }
@@ -149,6 +152,13 @@ impl Events {
     /// How many events the last wait found.
     pub fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// Whether another look, when all bytes that the last wait has told of are taken, could show nothing but what comes in between:
+    /// no descriptor has ended, and none was left out for want of room.
+    pub fn tells_all(&self) -> bool {
+        let plain = READ.difference(EventFlags::RDHUP) | EventFlags::OUT;
+        self.list.len() < self.list.capacity() && self.list.iter().all(|&event| plain.contains(event.flags))
     }
 
     /// Whether the last wait found nothing.
@@ -182,9 +192,9 @@ impl Default for Events {
 
 fn flags(interest: Interest, trigger: Trigger) -> EventFlags {
     let interest = match interest {
-        Interest::Read => EventFlags::IN,
+        Interest::Read => READ,
         Interest::Write => EventFlags::OUT,
-        Interest::Both => EventFlags::IN | EventFlags::OUT,
+        Interest::Both => READ | EventFlags::OUT,
     };
     match trigger {
         Trigger::Level => interest,
@@ -266,6 +276,31 @@ mod tests {
         assert_eq!(seen(&poller, LOOK), [writable]);
         poller.delete(near.as_raw_fd()).unwrap();
         assert_eq!(seen(&poller, LOOK), []);
+    }
+
+    #[test]
+    fn tells_whether_a_look_at_what_is_read_would_show_more() {
+        let poller = Poller::new().unwrap();
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        poller.add(near.as_raw_fd(), 7, Interest::Both, Trigger::Level).unwrap();
+        let mut events = Events::new();
+        let mut look = |most| {
+            events.limit(most);
+            poller.wait(LOOK, &mut events).unwrap();
+            (events.iter().collect::<Vec<_>>(), events.tells_all())
+        };
+        let event = |readable, writable| vec![Event { token: 7, readable, writable }];
+        assert_eq!(look(64), (event(false, true), true));
+        far.write_all(b"x").unwrap();
+        assert_eq!(look(64), (event(true, true), true));
+        assert_eq!(look(1), (event(true, true), false), "there may be others");
+        far.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(look(64), (event(true, true), false), "the end comes behind the byte");
+        poller.modify(near.as_raw_fd(), 7, Interest::Read, Trigger::Level).unwrap();
+        assert_eq!(look(64), (event(true, false), false), "a half of the end is none of writing");
+        near.read_exact(&mut [0]).unwrap();
+        poller.modify(near.as_raw_fd(), 7, Interest::Write, Trigger::Level).unwrap();
+        assert_eq!(look(64), (event(false, true), true), "and nobody who writes is told of it");
     }
 
     #[test]

@@ -72,12 +72,12 @@ fn protocol_failed(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str)
     if leaves(this.py(), &error) { Err(error) } else { fatal_error(this, error, message) }
 }
 
-/// What the kernel has, as bytes.
+/// What the kernel has, as bytes, and whether that is all of it: less than was asked for.
 ///
 /// A small read goes through memory of the loop's, which is near the processor by now; where the last was large, the kernel
 /// writes into the bytes object itself. That has exactly the room that is expected where the last two were equal, so that the
 /// memory of one message is what the next one needs, and the allocator neither cuts it up nor asks the system for more.
-fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
+fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<(Bound<'py, PyBytes>, bool)>> {
     let (py, fd) = (this.py(), SocketTransport::descriptor(this));
     let event_loop = SocketTransport::event_loop(this);
     let Some(native) = BaseSelectorEventLoop::of(&event_loop) else {
@@ -95,13 +95,13 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<Bound<'
         room = room_after(last);
         slots::filled(py, room, |memory| socket::receive_raw(fd, memory))?
     };
-    if let Ok(data) = &received {
+    Ok(received.map(|data| {
         let count = data.as_bytes().len();
         this.steady.set(count == last);
         this.last_read.set(if count == room { MOST_BYTES.min(2 * room) } else { count });
         native.bytes_read.set(native.bytes_read.get() + count);
-    }
-    Ok(received)
+        (data, count < room)
+    }))
 }
 
 /// What the kernel has, in memory of the loop's that is used again, and how much: nothing at the end.
@@ -151,8 +151,8 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         return read_exactly(this, &reader);
     }
     match receive(this)? {
-        Ok(data) if data.as_bytes().is_empty() => read_eof(this),
-        Ok(data) => match StreamReader::add(&reader, data).and_then(|()| woken(this, &reader)) {
+        Ok((data, _)) if data.as_bytes().is_empty() => read_eof(this),
+        Ok((data, all)) => match StreamReader::add(&reader, data).and_then(|()| woken(this, &reader, all)) {
             Ok(()) => Ok(()),
             Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
         },
@@ -160,11 +160,11 @@ fn read_stream(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     }
 }
 
-/// Bytes have come for the reader: wakes who waits for them.
-fn woken<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamReader>) -> PyResult<()> {
-    let quietly = StreamReader::wakes_quietly(reader);
+/// Bytes have come for the reader, all that there were or not: wakes who waits for them.
+fn woken<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamReader>, all: bool) -> PyResult<()> {
+    let quietly = StreamReader::wakes_quietly(reader, 0);
     StreamReader::received(reader)?;
-    if quietly {
+    if all && quietly {
         note_fed(this);
     }
     Ok(())
@@ -192,7 +192,7 @@ fn read_exactly<'py>(this: &Ref<'py, SocketTransport>, reader: &Ref<'py, StreamR
             this.steady.set(false);
             this.last_read.set(count.min(MOST_BYTES));
             native.bytes_read.set(native.bytes_read.get() + count);
-            match woken(this, reader) {
+            match woken(this, reader, count < MOST_BYTES) {
                 Ok(()) => Ok(()),
                 Err(error) => protocol_failed(this, error, "Fatal error: protocol.data_received() call failed."),
             }
@@ -209,7 +209,7 @@ fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
         Ok((_, 0)) => read_eof(this),
         Ok((shown, count)) => match SslProtocol::receive(tls, &shown.cells(py)[..count]) {
             Ok(true) => {
-                if SslProtocol::has_only_fed(tls) {
+                if SslProtocol::has_only_fed(tls) && count < MOST_BYTES {
                     note_fed(this);
                 }
                 Ok(())
@@ -227,8 +227,8 @@ fn read_tls(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
 fn read_plain(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     match receive(this)? {
-        Ok(data) if data.as_bytes().is_empty() => read_eof(this),
-        Ok(data) => {
+        Ok((data, _)) if data.as_bytes().is_empty() => read_eof(this),
+        Ok((data, _)) => {
             let protocol = this.protocol.get_or_none(py);
             match protocol.call_method1(intern!(py, "data_received"), (&data,)) {
                 Ok(_) => {

@@ -179,10 +179,12 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Whether waking who waits runs no code but ours.
+    /// Whether to wake who waits, with `coming` bytes more, runs no code but ours. Where the transport is paused, that may be somebody's.
     #[inline]
-    pub fn wakes_quietly(this: &Ref<'_, StreamReader>) -> bool {
-        this.waiter.get(this.py()).is_none_or(|waiter| Ref::<Future>::cast_exact(&waiter).is_some())
+    pub fn wakes_quietly(this: &Ref<'_, StreamReader>, coming: usize) -> bool {
+        let most = this.limit.get().saturating_mul(2);
+        StreamReader::len(this).is_ok_and(|count| count.saturating_add(coming) <= most)
+            && this.waiter.get(this.py()).is_none_or(|waiter| Ref::<Future>::cast_exact(&waiter).is_some())
     }
 
     fn wake(this: &Ref<'_, StreamReader>) -> PyResult<()> {

@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use slots::{Class, Own, Ref, Signature, Spec, arg, class, opt};
 
-use super::{PipeTransport, context_of, has_number, is_would_block, loop_of, os, would_block};
+use super::{File, PipeTransport, context_of, has_number, is_would_block, loop_of, os, would_block};
 use crate::events::Kind;
 use crate::selector_events::BaseSelectorEventLoop;
 use crate::streams::{StreamReader, StreamReaderProtocol};
@@ -37,6 +37,8 @@ class! {
         paused: Cell<bool>,
         /// The protocol is a StreamReaderProtocol of ours, fed without a call.
         streams: Cell<bool>,
+        /// It is a pipe: a read that takes less than it could has taken all. A terminal has lines.
+        gives_all: Cell<bool>,
     }
 }
 
@@ -95,22 +97,26 @@ fn read_ready(this: &Ref<'_, ReadPipe>) -> PyResult<()> {
     }
     match receive(this)? {
         Ok(data) if data.as_bytes().is_empty() => end(this),
-        Ok(data) => deliver(this, data),
+        Ok(data) => {
+            let all = this.gives_all.get() && data.as_bytes().len() < LARGE;
+            deliver(this, data, all)
+        }
         Err(error) if would_block(&error) => Ok(()),
         Err(error) => PipeTransport::fatal_error(this.base(), exceptions::os_error(this.py(), error), READ_ERROR),
     }
 }
 
-fn deliver<'py>(this: &Ref<'py, ReadPipe>, data: Bound<'py, PyBytes>) -> PyResult<()> {
+fn deliver<'py>(this: &Ref<'py, ReadPipe>, data: Bound<'py, PyBytes>, all: bool) -> PyResult<()> {
     let protocol = this.protocol.get_or_none(this.py());
     if this.streams.get() {
         let stream = Ref::<StreamReaderProtocol>::cast(&protocol);
         // A reader of a derived class may have a feed_data of its own.
         if let Some(reader) = stream.and_then(StreamReaderProtocol::native_reader).filter(Ref::is_exact) {
-            let quietly = StreamReader::wakes_quietly(&reader);
+            let quietly = StreamReader::wakes_quietly(&reader, data.as_bytes().len());
             StreamReader::add(&reader, data)?;
             StreamReader::received(&reader)?;
-            if let Some(native) = BaseSelectorEventLoop::of(&this.event_loop.get_or_none(this.py())).filter(|_| quietly)
+            if let Some(native) =
+                BaseSelectorEventLoop::of(&this.event_loop.get_or_none(this.py())).filter(|_| all && quietly)
             {
                 native.note_fed();
             }
@@ -194,7 +200,8 @@ impl ReadPipe {
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let this = Ref::create(py, ReadPipe::default())?;
-        PipeTransport::begin(this.base(), given, extra, "Pipe transport is for pipes/sockets only.")?;
+        let file = PipeTransport::begin(this.base(), given, extra, "Pipe transport is for pipes/sockets only.")?;
+        this.gives_all.set(file == File::Pipe);
         set_protocol(&this, given[2])?;
         PipeTransport::schedule(this.base(), Some(&BEGIN), waiter)?;
         Ok(this.into_any())
