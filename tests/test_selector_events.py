@@ -293,38 +293,6 @@ def test_what_can_be_written():
     run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="no class written in Python lends memory")
-@pytest.mark.parametrize("act", ("write", "fill", "abort", "close"))
-def test_memory_whose_owner_acts_when_it_is_asked_for_is_sent_in_its_turn(act):
-    class Acting(bytearray):
-        def __buffer__(self, flags):
-            if act == "write":
-                transport.write(b"first,")
-            elif act == "fill":
-                sizes.append(fill(transport))
-            else:
-                getattr(transport, act)()
-            return memoryview(b"second")
-
-    async def main():
-        nonlocal transport
-        transport, protocol, far = await pair()
-        transport.write(Acting(b"......"))
-        if act in ("abort", "close"):
-            error = await protocol.lost
-            assert error is None and await receive(far, 7) == b"second", "what asyncio's transport does"
-        else:
-            before = sizes[0] if sizes else len(b"first,")
-            data = await receive(far, before + 6)
-            assert data[before:] == b"second" and (sizes or data[:before] == b"first,")
-            transport.close()
-            await protocol.lost
-        far.close()
-
-    transport, sizes = None, []
-    run(main())
-
-
 def test_many_lines_leave_in_order():
     async def main():
         transport, protocol, far = await pair()

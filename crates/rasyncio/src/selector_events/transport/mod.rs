@@ -41,7 +41,7 @@ use std::net::SocketAddr;
 
 use engine::buffers::{MOST_BYTES, WriteBuffer};
 use engine::sys::socket::{self, INTERNET};
-use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
@@ -51,7 +51,7 @@ use self::end::{call_connection_lost, close, close_socket, force_close};
 use self::names::{Names, extra};
 use self::read::{read_ready, start_reading, stop_reading};
 pub(crate) use self::write::bytes_of;
-use self::write::{shutdown, write_bytes, write_failed, write_lent, write_ready, writelines};
+use self::write::{shutdown, write_bytes, write_lent, write_ready, writelines};
 use super::BaseSelectorEventLoop;
 use super::ends::{extra_info, known_of};
 use super::flow::Marks;
@@ -308,12 +308,8 @@ impl SocketTransport {
             return Err(PyTypeError::new_err(format!("data argument must be a {what} object, not '{name}'")));
         }
         this.check_write()?;
-        match write_lent(this, data) {
-            // Of a memoryview that is not contiguous the socket would not take a byte.
-            Err(error) if error.is_instance_of::<PyBufferError>(data.py()) => write_failed(this, error),
-            // A released one cannot even be asked for its length.
-            other => other,
-        }
+        // A released memoryview cannot even be asked for its length.
+        if data.is_truthy()? { write_lent(this, data) } else { Ok(()) }
     }
 
     /// Sends bytes of somebody who has looked at what they are.

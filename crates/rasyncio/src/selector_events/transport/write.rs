@@ -25,6 +25,7 @@ use slots::Ref;
 
 use super::end::{call_connection_lost, fatal_error};
 use super::{SocketTransport, WRITE, would_block};
+use crate::selector_events::ends::leaves;
 use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 use crate::{exceptions, face};
@@ -100,8 +101,14 @@ enum Sent {
 
 /// Sends what is in any contiguous buffer: straight from there, where nothing waits before it.
 pub(super) fn write_lent<'py>(this: &Ref<'py, SocketTransport>, data: &Bound<'py, PyAny>) -> PyResult<()> {
-    if !this.direct.get() || this.conn_lost.get() > 0 || this.buffered() > 0 {
-        return write_bytes(this, bytes_of(data)?.as_bytes());
+    if this.conn_lost.get() > 0 {
+        return write_lost(this);
+    }
+    if !this.direct.get() || this.buffered() > 0 {
+        return match bytes_of(data) {
+            Ok(bytes) => write_bytes(this, bytes.as_bytes()),
+            Err(error) => not_lent(this, error),
+        };
     }
     // Whoever lends the memory may run code first, which writes or closes.
     let sent = slots::lent(data, |bytes| {
@@ -117,7 +124,11 @@ pub(super) fn write_lent<'py>(this: &Ref<'py, SocketTransport>, data: &Bound<'py
             Err(error) if would_block(&error) => Sent::Part(bytes.to_vec()),
             Err(error) => Sent::Failed(error),
         }
-    })?;
+    });
+    let sent = match sent {
+        Ok(sent) => sent,
+        Err(error) => return not_lent(this, error),
+    };
     match sent {
         Sent::All => Ok(()),
         // The connection was ended by whoever lent the memory.
@@ -127,6 +138,12 @@ pub(super) fn write_lent<'py>(this: &Ref<'py, SocketTransport>, data: &Bound<'py
             fatal_error(this, exceptions::os_error(this.py(), error), "Fatal write error on socket transport")
         }
     }
+}
+
+/// Memory of which the socket would not take a byte either: a memoryview that is not contiguous, or what its owner raised.
+#[cold]
+fn not_lent(this: &Ref<'_, SocketTransport>, error: PyErr) -> PyResult<()> {
+    if leaves(this.py(), &error) { Err(error) } else { write_failed(this, error) }
 }
 
 /// What was not sent waits.
