@@ -281,3 +281,27 @@ def test_code_runs_between_turns_that_are_made_by_hand():
 
     order = run(rasyncio)
     assert order == run(stdlib) and "readable" in order
+
+
+@pytest.mark.parametrize("kind", ("SelectorEventLoop", "BaseSelectorEventLoop"))
+def test_code_runs_between_two_runs(kind):
+    def run(module):
+        loop = getattr(module.selector_events, kind, module.SelectorEventLoop)()
+        with contextlib.closing(loop), contextlib.ExitStack() as ends:
+            case = Case(module, loop, ends)
+            loop.run_until_complete(case.connect())
+            task = loop.create_task(case.read())
+            for turn in range(4):
+                if turn == 3:
+                    case.far.send(b"data")
+                loop.stop()
+                loop.run_forever()
+            assert case.reader._buffer
+            case.ring()
+            loop.run_until_complete(task)
+            case.close()
+            loop.run_until_complete(module.sleep(0))
+        return case.order
+
+    order = run(rasyncio)
+    assert order == run(stdlib) and "readable" in order

@@ -64,7 +64,7 @@ class! {
         origin_depth: Cell<Option<i32>>,
         initialized: Cell<bool>,
         pub(crate) turn: Plain<Cell<Option<Turn>>>,
-        /// Python code has made a turn, so that it runs before and after it.
+        /// Python code has run that belongs to no turn: it makes the turns itself, or the loop has just begun to run, or ended.
         pub(crate) by_hand: Cell<bool>,
     }
 }

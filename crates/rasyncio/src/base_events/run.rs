@@ -377,7 +377,9 @@ fn run_forever(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
             }
         }
     };
+    this.by_hand.set(true);
     let result = slots::caught(py, || slots::stay(py, turns));
+    this.by_hand.set(true);
     let cleaned = slots::caught(py, || this.any().call_method0(intern!(py, "_run_forever_cleanup")));
     if cleaned.is_err() {
         give_up(this);
