@@ -3,6 +3,7 @@
 import asyncio as stdlib
 import gc
 import os
+import random
 import socket
 import sys
 import weakref
@@ -83,6 +84,30 @@ def test_addresses_are_those_of_the_socket_module(host):
                     here.sendto(b"answer", to)
                     assert [sock.recvfrom(99) for _ in range(2)] == [(b"answer", address)] * 2
         await close(here)
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", ("127.0.0.1", "::1"))
+def test_many_senders_are_told_apart_and_answered(host):
+    if host == "::1" and not has_ipv6():
+        pytest.skip("no IPv6 here")
+
+    async def main():
+        transport, protocol = await endpoint(local_addr=(host, 0))
+        sockets = [bound(host) for _ in range(100)]
+        if host == "127.0.0.1":
+            sockets += [bound(f"127.0.0.{last}") for last in range(2, 6)]
+        address, chance = transport.get_extra_info("sockname"), random.Random(1)
+        for sock in chance.choices(sockets, k=600):
+            sock.sendto(b"who am I?", address)
+            data, sender = await protocol.received.get()
+            assert type(sender) is tuple and sender == sock.getsockname()
+            transport.sendto(repr(sender).encode(), sender)
+            assert sock.recv(200) == repr(sock.getsockname()).encode()
+        await close(transport)
+        for sock in sockets:
+            sock.close()
 
     run(main())
 

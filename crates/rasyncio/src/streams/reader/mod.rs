@@ -46,6 +46,8 @@ class! {
         buffer: Plain<RefCell<Option<ReadBuffer>>>,
         /// All the bytes that wait, where they came in one piece; the buffer is empty then.
         piece: Slot,
+        /// How many those are.
+        piece_size: Cell<usize>,
         /// The bytes that wait, while a large read of exactly so many is being fulfilled; piece and buffer are empty then.
         target: Plain<RefCell<Option<Filling>>>,
         /// The bytearray that holds the bytes since somebody looked at `_buffer`.
@@ -92,27 +94,35 @@ impl StreamReader {
         this.piece.get(this.py())?.cast_into().ok()
     }
 
+    #[inline]
+    fn set_piece(&self, bytes: Bound<'_, PyBytes>) {
+        self.piece_size.set(bytes.as_bytes().len());
+        self.piece.set(bytes.into_any());
+    }
+
     /// Adds bytes as they came.
     pub fn add<'py>(this: &Ref<'py, StreamReader>, bytes: Bound<'py, PyBytes>) -> PyResult<()> {
         if !this.exposed.is_set() && StreamReader::is_empty(this)? {
-            this.piece.set(bytes.into_any());
+            this.set_piece(bytes);
             return Ok(());
         }
         StreamReader::with(this, |buffer| buffer.append(bytes.as_bytes()))
     }
 
     /// How many bytes wait to be read.
+    #[inline]
     pub fn len(this: &Ref<'_, StreamReader>) -> PyResult<usize> {
-        match this.exposed.get(this.py()) {
-            Some(exposed) => exposed.len(),
-            None => match StreamReader::piece(this) {
-                Some(piece) => Ok(piece.as_bytes().len()),
-                None => Ok(match &*this.target.borrow() {
-                    Some(target) => target.written(),
-                    None => this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len),
-                }),
-            },
+        // A piece is all that there is.
+        if this.piece.is_set() {
+            return Ok(this.piece_size.get());
         }
+        if let Some(exposed) = this.exposed.get(this.py()) {
+            return exposed.len();
+        }
+        Ok(match &*this.target.borrow() {
+            Some(target) => target.written(),
+            None => this.buffer.borrow().as_ref().map_or(0, ReadBuffer::len),
+        })
     }
 
     /// Whether no byte waits to be read.
@@ -145,8 +155,10 @@ impl StreamReader {
     fn take<'py>(this: &Ref<'py, StreamReader>, count: usize) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         StreamReader::drop_target(this)?;
-        if StreamReader::piece(this).is_some_and(|piece| count >= piece.as_bytes().len()) {
-            return Ok(this.piece.take(py).unwrap_or_else(|| PyBytes::new(py, b"").into_any()));
+        if count >= this.piece_size.get() {
+            if let Some(piece) = this.piece.take(py) {
+                return Ok(piece);
+            }
         }
         let bytes = StreamReader::with(this, |buffer| {
             let bytes = PyBytes::new(py, &buffer.as_slice()[..count.min(buffer.len())]);

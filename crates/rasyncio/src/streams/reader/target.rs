@@ -77,7 +77,7 @@ impl StreamReader {
     pub(super) fn drop_target(this: &Ref<'_, StreamReader>) -> PyResult<()> {
         let target = this.target.borrow_mut().take();
         if let Some(target) = target {
-            this.piece.set(target.finish(this.py())?.into_any());
+            this.set_piece(target.finish(this.py())?);
         }
         Ok(())
     }
