@@ -37,6 +37,15 @@ class Case:
         self.reader, self.writer = await self.module.open_connection(sock=self.near, **options)
         self.loop.add_reader(self.watched, self.readable)
 
+    async def read_pipe(self, descriptor):
+        """The reader is one of this pipe or terminal."""
+        reader = self.reader = self.module.StreamReader()
+        transport, _ = await self.loop.connect_read_pipe(
+            lambda: self.module.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+        )
+        await self.module.sleep(0)
+        return transport
+
     def readable(self):
         self.order.append("readable")
         self.watched.recv(1)
@@ -53,6 +62,14 @@ class Case:
     def close(self):
         self.loop.remove_reader(self.watched)
         self.writer.close()
+
+
+@program
+async def a_callback_in_the_turn_that_feeds(case):
+    await case.connect()
+    case.far.send(b"data")
+    case.loop.call_soon(case.ring)
+    await case.read()
 
 
 @program
@@ -114,11 +131,7 @@ async def a_send_whose_room_the_read_makes(case):
 async def a_terminal_that_gives_a_line_at_a_time(case):
     await case.connect()
     end, terminal = pty.openpty()
-    other = case.reader = case.module.StreamReader()
-    transport, _ = await case.loop.connect_read_pipe(
-        lambda: case.module.StreamReaderProtocol(other), os.fdopen(terminal, "rb", 0)
-    )
-    await case.module.sleep(0)
+    transport = await case.read_pipe(terminal)
     os.write(end, b"a\nbc\nd\n")
     await case.read()
     transport.close()
@@ -130,11 +143,7 @@ async def a_terminal_that_gives_a_line_at_a_time(case):
 async def a_pipe_that_has_ended_behind_the_bytes(case):
     await case.connect()
     reading, writing = os.pipe()
-    other = case.reader = case.module.StreamReader()
-    transport, _ = await case.loop.connect_read_pipe(
-        lambda: case.module.StreamReaderProtocol(other), os.fdopen(reading, "rb", 0)
-    )
-    await case.module.sleep(0)
+    transport = await case.read_pipe(reading)
     os.write(writing, b"data")
     os.close(writing)
     await case.read()

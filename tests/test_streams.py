@@ -1,6 +1,5 @@
 """Streams: readers fed by hand, readers and writers over real sockets, flow control."""
 
-import asyncio as stdlib
 import gc
 import inspect
 import os
@@ -512,57 +511,3 @@ def test_the_reprs():
         await close(writer, far_writer)
 
     run(main())
-
-
-@pytest.mark.parametrize("module", (stdlib, asyncio), ids=("asyncio", "rasyncio"))
-@pytest.mark.parametrize("disturbed", (False, True))
-def test_what_a_callback_makes_ready_is_seen_in_the_next_turn_also_after_a_reader_was_fed(module, disturbed):
-    """The loop may leave a look at the poller out only where nothing but readers was fed since the last."""
-
-    async def main():
-        loop, order = module.get_running_loop(), []
-        near, far = socket.socketpair()
-        watched, other = socket.socketpair()
-        reader, writer = await module.open_connection(sock=near)
-        done = loop.create_future()
-
-        def readable():
-            order.append("readable")
-            watched.recv(1)
-
-        async def read():
-            await reader.read(10)
-            order.append("read")
-            if not disturbed:
-                other.send(b"x")
-            loop.call_soon(soon)
-
-        def soon():
-            order.append("soon")
-            loop.call_soon(order.append, "later")
-            loop.call_soon(loop.call_soon, done.set_result, None)
-
-        def disturb():
-            order.append("disturbed")
-            other.send(b"x")
-
-        loop.add_reader(watched, readable)
-        task = loop.create_task(read())
-        await module.sleep(0)
-        far.send(b"data")
-        if disturbed:
-            # Its turn is that in which the reader is fed.
-            loop.call_soon(disturb)
-        await done
-        await task
-        loop.remove_reader(watched)
-        writer.close()
-        for end in far, watched, other:
-            end.close()
-        return order
-
-    order = module.run(main())
-    if disturbed:
-        assert order == ["disturbed", "read", "readable", "soon", "later"]
-    else:
-        assert order == ["read", "soon", "readable", "later"]

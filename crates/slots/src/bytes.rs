@@ -1,7 +1,8 @@
-//! Memory that somebody else writes or reads, the kernel for one: [`lent`], any object's, [`filled`], a bytes object, [`Filling`], one that is written piece by
-//! piece, [`Shown`], which is used again and again, and [`Spare`], a bytes object that is used again when nobody has it any more.
+//! Memory that somebody else writes or reads, the kernel for one: [`lent`] and [`written_into`], any object's, [`filled`], a bytes
+//! object, [`Filling`], one that is written piece by piece, [`Shown`], which is used again and again, and [`Spare`], a bytes object that
+//! is used again when nobody has it any more.
 //!
-//! Called by transports for large reads, where a copy would cost as much as the read.
+//! Called by transports for large reads, and for writes of what is no bytes object, where a copy would cost as much as the system call.
 //!
 //! Invariants: a bytes object is seen by nobody before it is written, and has then the length that was written. The memory of a
 //! [`Shown`] stays where it is as long as that lives: it holds an export of the bytearray, which Python code cannot give back. A

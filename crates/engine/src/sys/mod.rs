@@ -18,6 +18,8 @@
 //!      arguments.
 //!    - an event says `token`, `readable`, `writable`. Errors and hang-ups are reported as both, so that whoever
 //!      listens finds out by reading or writing, as asyncio's selectors do.
+//!    - the events of a wait say `tells_all`: that none was left out, and that no descriptor has ended, be it by half. Where that is
+//!      not known (`EPOLLRDHUP`, `EV_EOF`) the answer is no, which costs a look.
 //!    - more than one fd may be ready than the buffer holds: the rest must come with the next waits, in turn.
 //!    - `fd()` where the queue itself has one, so that it can be put into another loop's poller.
 //! 2. [`Waker`]: ends a wait from elsewhere.
