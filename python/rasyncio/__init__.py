@@ -16,6 +16,7 @@ from ._install import install as install
 from ._install import uninstall as uninstall
 from ._lazy import lazily as _lazily
 from ._rasyncio import __version__ as __version__
+from ._rasyncio import _keep_modules
 
 # These make up `__all__`, in asyncio's order.
 _PUBLIC = """base_events coroutines events exceptions futures graph locks protocols runners queues streams subprocess tasks
@@ -34,7 +35,8 @@ for _name in _PUBLIC + _QUIET:
         _face = vars(_sys.modules[f"{__name__}.{_name}"])
         __all__ += tuple(_face["__all__"])
         globals().update((_public, _face[_public]) for _public in _face["__all__"] if _public not in _LATER)
-del _face, _name
+_keep_modules()
+del _face, _name, _keep_modules
 
 _deprecated = {
     "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",

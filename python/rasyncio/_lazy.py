@@ -8,19 +8,36 @@ patch.
 
 import sys
 
+from ._rasyncio import _kept
+
+
+def module(name):
+    """The module, imported; once nothing can be imported any more, one that has the names that were kept of it."""
+    try:
+        __import__(name)
+        return sys.modules[name]
+    except (ImportError, KeyError):
+        names = _kept(name)
+        if names is None:
+            raise
+        made = type(sys)(name)
+        vars(made).update(names)
+        return made
+
 
 def fetch(source, name):
     if callable(source):
         return source()
     module_name, _, attribute = source.partition(":")
-    package = __import__(module_name)
+    found = module(module_name)
     if attribute:
-        return getattr(sys.modules[module_name], attribute)
-    return package if module_name.startswith(f"{name}.") else sys.modules[module_name]
+        return getattr(found, attribute)
+    return module(name) if module_name.startswith(f"{name}.") else found
 
 
 def missing(module_name, name):
-    return AttributeError(f"module {module_name!r} has no attribute {name!r}", name=name, obj=sys.modules[module_name])
+    text = f"module {module_name!r} has no attribute {name!r}"
+    return AttributeError(text, name=name, obj=sys.modules.get(module_name))
 
 
 def lazily(module_name, deprecated=(), /, **sources):
@@ -30,6 +47,8 @@ def lazily(module_name, deprecated=(), /, **sources):
     the value.  Like the statement `import concurrent.futures`, `concurrent="concurrent.futures"` gives the package.
     Names in the dict `deprecated` warn at each use, in Python's words.
     """
+    # Without the module itself: names are asked for while the interpreter ends, too, when `sys.modules` is empty.
+    own = vars(sys.modules[module_name]) if module_name in sys.modules else None
 
     def __getattr__(name):
         if name in deprecated:
@@ -45,6 +64,6 @@ def lazily(module_name, deprecated=(), /, **sources):
             if error.name == str(sources[name]).partition(":")[0]:
                 raise missing(module_name, name) from error
             raise
-        return vars(sys.modules[module_name]).setdefault(name, value)
+        return (vars(sys.modules[module_name]) if own is None else own).setdefault(name, value)
 
     return __getattr__

@@ -48,8 +48,7 @@ pub fn repr_info<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>
         let exception = future.getattr(intern!(py, "_exception"))?;
         if exception.is_none() {
             let result = future.getattr(intern!(py, "_result"))?;
-            let short = py.import(intern!(py, "reprlib"))?.call_method1(intern!(py, "repr"), (result,))?;
-            info.append(format!("result={}", short.str()?))?;
+            info.append(format!("result={}", format_helpers::short_repr(&result)?))?;
         } else {
             info.append(format!("exception={}", exception.repr()?))?;
         }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
 use slots::{Own, Signature, add_function, arg};
 
+use crate::library;
 use crate::{base_futures, coroutines};
 
 /// The parts of a task's repr.
@@ -72,13 +73,13 @@ fn stack<'py>(task: &Bound<'py, PyAny>, limit: Option<i64>) -> PyResult<Bound<'p
 
 fn print_stack(task: &Bound<'_, PyAny>, limit: &Bound<'_, PyAny>, file: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = task.py();
-    let linecache = py.import(intern!(py, "linecache"))?;
-    let traceback = py.import(intern!(py, "traceback"))?;
+    let linecache = library(py, "linecache")?;
+    let traceback = library(py, "traceback")?;
     let print = |text: String, end: &str| -> PyResult<()> {
         let keywords = pyo3::types::PyDict::new(py);
         keywords.set_item(intern!(py, "file"), file)?;
         keywords.set_item(intern!(py, "end"), end)?;
-        py.import(intern!(py, "builtins"))?.getattr(intern!(py, "print"))?.call((text,), Some(&keywords)).map(drop)
+        library(py, "builtins")?.getattr(intern!(py, "print"))?.call((text,), Some(&keywords)).map(drop)
     };
     let keywords = pyo3::types::PyDict::new(py);
     keywords.set_item(intern!(py, "limit"), limit)?;

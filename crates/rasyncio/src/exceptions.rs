@@ -13,9 +13,19 @@ macro_rules! exception_classes {
         #[inline]
         pub fn $function(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-            CLASS.import(py, "rasyncio.exceptions", $name)
+            let class = CLASS.get_or_try_init(py, || {
+                let class = crate::face(py, "exceptions")?.getattr($name)?;
+                class.cast_into::<PyType>().map(Bound::unbind).map_err(PyErr::from)
+            })?;
+            Ok(class.bind(py))
         }
-    )*};
+    )*
+
+    /// Fetches them all: what is raised while the interpreter ends is there then.
+    pub fn keep(py: Python<'_>) -> PyResult<()> {
+        $($function(py)?;)*
+        Ok(())
+    }};
 }
 
 exception_classes! {

@@ -1,34 +1,79 @@
 //! format_helpers: how callbacks and stacks are written in reprs and logs (asyncio.format_helpers).
 //!
 //! Called by `events` and `base_futures` for reprs, by everything that records a source traceback in debug mode; calls
-//! the stdlib's inspect, functools, reprlib and traceback, all of it off the hot paths.
+//! the stdlib's functools, reprlib and traceback, all of it off the hot paths.
 //!
 //! A callback is written `name()` and, if it is a Python function, ` at file:line`; arguments are shown in debug mode
 //! only, since they may be secret; before 3.13 always, as those versions do. A stack is at most `constants.DEBUG_STACK_DEPTH` frames.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyTuple};
+use pyo3::types::{PyFunction, PyModule, PyTuple, PyType};
 use slots::{Own, Signature, add_function, arg, kw_opt, opt};
 
+use crate::{library_for_report, loaded_library};
+
 const DEBUG_STACK_DEPTH: usize = 10;
+
+/// The function behind decorators, as `inspect.unwrap()` finds it.
+fn unwrap<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    let mut seen = vec![function.clone()];
+    let mut current = function.clone();
+    // From 3.13 on a class is not looked behind.
+    while slots::VERSION < (3, 13) || !current.is_instance_of::<PyType>() {
+        let Some(next) = current.getattr_opt(intern!(py, "__wrapped__"))? else { break };
+        if seen.len() as i64 >= i64::from(slots::recursion_limit(py)) || seen.iter().any(|known| known.is(&next)) {
+            let text = format!("wrapper loop when unwrapping {}", function.repr()?.to_str()?);
+            return Err(PyValueError::new_err(text));
+        }
+        seen.push(next.clone());
+        current = next;
+    }
+    Ok(current)
+}
+
+/// Whether `function` is a `functools.partial` or `partialmethod`. Where functools was not loaded there are none.
+fn is_partial(function: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<bool> {
+    let Some(functools) = loaded_library(function.py(), "functools")? else { return Ok(false) };
+    for name in names {
+        if function.is_instance(&functools.getattr(*name)?)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 /// File and first line of the function behind `function`, if there is one.
 pub fn function_source<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     let py = function.py();
-    let inspect = py.import(intern!(py, "inspect"))?;
-    let function = inspect.call_method1(intern!(py, "unwrap"), (function,))?;
-    if inspect.call_method1(intern!(py, "isfunction"), (&function,))?.is_truthy()? {
+    let function = unwrap(function)?;
+    if function.is_instance_of::<PyFunction>() {
         let code = function.getattr(intern!(py, "__code__"))?;
         return Ok(Some((code.getattr(intern!(py, "co_filename"))?, code.getattr(intern!(py, "co_firstlineno"))?)));
     }
-    let functools = py.import(intern!(py, "functools"))?;
-    if function.is_instance(&functools.getattr(intern!(py, "partial"))?)?
-        || function.is_instance(&functools.getattr(intern!(py, "partialmethod"))?)?
-    {
+    if is_partial(&function, &["partial", "partialmethod"])? {
         return function_source(&function.getattr(intern!(py, "func"))?);
     }
     Ok(None)
+}
+
+/// `value` as `reprlib.repr()` shortens it; where that is not to be had, cut as it cuts what it does not know.
+pub fn short_repr(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    const LENGTH: usize = 30;
+    let py = value.py();
+    if let Some(reprlib) = library_for_report(py, "reprlib")? {
+        return reprlib.call_method1(intern!(py, "repr"), (value,))?.str()?.extract();
+    }
+    let text: String = value.repr()?.extract()?;
+    let count = text.chars().count();
+    if count <= LENGTH {
+        return Ok(text);
+    }
+    let head = (LENGTH - 3) / 2;
+    let tail = LENGTH - 3 - head;
+    Ok(text.chars().take(head).chain("...".chars()).chain(text.chars().skip(count - tail)).collect())
 }
 
 /// `callback(args) at file:line`.
@@ -46,20 +91,16 @@ fn format_arguments(args: &Bound<'_, PyAny>, keywords: &Bound<'_, PyAny>, debug:
         return Ok("()".to_owned());
     }
     let py = args.py();
-    let reprlib = py.import(intern!(py, "reprlib"))?;
-    let short = |value: Bound<'_, PyAny>| -> PyResult<String> {
-        reprlib.call_method1(intern!(py, "repr"), (value,))?.extract()
-    };
     let mut items = Vec::new();
     if args.is_truthy()? {
         for value in args.try_iter()? {
-            items.push(short(value?)?);
+            items.push(short_repr(&value?)?);
         }
     }
     if keywords.is_truthy()? {
         for pair in keywords.call_method0(intern!(py, "items"))?.try_iter()? {
             let (name, value): (String, Bound<'_, PyAny>) = pair?.extract()?;
-            items.push(format!("{name}={}", short(value)?));
+            items.push(format!("{name}={}", short_repr(&value)?));
         }
     }
     Ok(format!("({})", items.join(", ")))
@@ -73,8 +114,7 @@ fn format_callback(
     suffix: String,
 ) -> PyResult<String> {
     let py = function.py();
-    let partial = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?;
-    if function.is_instance(&partial)? {
+    if is_partial(function, &["partial"])? {
         let suffix = format_arguments(args, keywords, debug)? + &suffix;
         let inner = function.getattr(intern!(py, "func"))?;
         let inner_args = function.getattr(intern!(py, "args"))?;
@@ -98,21 +138,20 @@ fn format_callback(
     Ok(text)
 }
 
-/// The caller's stack, innermost frame last, cut to what debug mode shows. `frame` is where to begin.
-pub fn extract_stack<'py>(py: Python<'py>, frame: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-    extract_stack_of(py, frame, None)
+/// The caller's stack, innermost frame last, cut to what debug mode shows.
+///
+/// None where no Python code runs, in a finalizer at the end of a thread for instance, and where `traceback` is not to be had.
+pub fn extract_stack(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    extract_stack_of(py, None, None)
 }
 
 fn extract_stack_of<'py>(
     py: Python<'py>,
     frame: Option<&Bound<'py, PyAny>>,
     limit: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let traceback = py.import(intern!(py, "traceback"))?;
-    let frame = match frame {
-        Some(frame) => frame.clone(),
-        None => py.import(intern!(py, "sys"))?.call_method0(intern!(py, "_getframe"))?,
-    };
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(frame) = frame.cloned().or_else(|| slots::current_frame(py)) else { return Ok(None) };
+    let Some(traceback) = library_for_report(py, "traceback")? else { return Ok(None) };
     let keywords = pyo3::types::PyDict::new(py);
     match limit {
         Some(limit) => keywords.set_item(intern!(py, "limit"), limit)?,
@@ -125,7 +164,7 @@ fn extract_stack_of<'py>(
         .getattr(intern!(py, "extract"))?
         .call((walk,), Some(&keywords))?;
     stack.call_method0(intern!(py, "reverse"))?;
-    Ok(stack)
+    Ok(Some(stack))
 }
 
 fn given<'a, 'py>(value: &Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<'py, PyAny>> {
@@ -191,7 +230,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         |py, args| {
             const SIGNATURE: Signature<2> = Signature::function("extract_stack", [opt("f"), opt("limit")]);
             let [frame, limit] = args.parse(&SIGNATURE)?;
-            Ok(Own::new(extract_stack_of(py, given(&frame), given(&limit))?))
+            Ok(extract_stack_of(py, given(&frame), given(&limit))?.map(Own::new))
         },
     )
 }

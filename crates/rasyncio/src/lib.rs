@@ -20,6 +20,7 @@ pub mod format_helpers;
 pub mod futures;
 pub mod graph;
 pub mod locks;
+pub mod log;
 pub mod mixins;
 pub mod proactor_events;
 pub mod queues;
@@ -37,13 +38,13 @@ pub mod tools;
 pub mod trsock;
 pub mod unix_events;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyModule, PyString};
-use slots::{Class, Native, Plain, Ref, Slot, Spec, class};
+use slots::{Class, Modules, Namespace, Native, Own, Ref, Signature, Slot, Spec, class, pos};
 
 class! {
     /// What belongs to the whole module.
@@ -60,8 +61,8 @@ class! {
         pub(crate) stdlib_futures: Slot,
         /// Its `_get_running_loop`, asked where no loop of ours runs.
         pub(crate) stdlib_get_running_loop: Slot,
-        /// The full names of faces that were asked for.
-        faces: Plain<RefCell<Vec<(&'static str, Py<PyString>)>>>,
+        /// The modules that were asked for: faces, and the standard library's.
+        modules: Modules,
         /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.
         pub(crate) foreign_tasks: Slot,
         /// Current tasks of foreign loops (`_enter_task`): a dict, made when the first comes.
@@ -86,18 +87,44 @@ pub fn state(py: Python<'_>) -> PyResult<Ref<'_, State>> {
 }
 
 /// A face: the Python module whose names users and tests may patch. Ask it at each use.
-pub fn face<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyModule>> {
-    let state = state(py)?;
-    let place = state.faces.borrow().iter().position(|(known, _)| *known == name);
-    let full = match place {
-        Some(place) => state.faces.borrow()[place].1.clone_ref(py),
-        None => {
-            let full = PyString::intern(py, &format!("rasyncio.{name}")).unbind();
-            state.faces.borrow_mut().push((name, full.clone_ref(py)));
-            full
-        }
-    };
-    slots::module(full.bind(py))
+pub fn face<'py>(py: Python<'py>, name: &'static str) -> PyResult<Namespace<'py>> {
+    state(py)?.modules.get(py, "rasyncio", name)
+}
+
+/// A module of the standard library, imported if it was not before.
+pub fn library<'py>(py: Python<'py>, name: &'static str) -> PyResult<Namespace<'py>> {
+    state(py)?.modules.get(py, "", name)
+}
+
+/// A module of the standard library for a report, which may not fail for want of it: None where it is not there and cannot be
+/// imported, because the interpreter ends or because descriptors or memory are used up.
+pub fn library_for_report<'py>(py: Python<'py>, name: &'static str) -> PyResult<Option<Namespace<'py>>> {
+    slots::without(py, library(py, name))
+}
+
+/// A module of the standard library if the program has loaded it.
+pub fn loaded_library<'py>(py: Python<'py>, name: &'static str) -> PyResult<Option<Namespace<'py>>> {
+    Ok(state(py)?.modules.known(py, "", name))
+}
+
+/// Keeps all that is loaded now of what loops and reports use when the interpreter ends and nothing can be imported any more.
+/// Called when the package is loaded, when a loop is made, and around each run.
+pub fn keep_modules(py: Python<'_>) -> PyResult<()> {
+    const FACES: &str = "_rasyncio base_events base_futures base_subprocess base_tasks constants coroutines events exceptions \
+        format_helpers futures graph locks log mixins protocols queues runners selector_events sslproto streams subprocess \
+        taskgroups tasks timeouts transports unix_events";
+    const LIBRARY: &str = "_collections _collections_abc _functools _signal _thread builtins collections concurrent \
+        concurrent.futures contextvars errno functools heapq inspect io linecache logging math os reprlib selectors signal socket \
+        ssl stat subprocess sys threading time traceback types warnings weakref";
+    let modules = &state(py)?.modules;
+    modules.keep_loaded(py, "rasyncio", FACES);
+    modules.keep_loaded(py, "", LIBRARY);
+    exceptions::keep(py)?;
+    if modules.known(py, "", "logging").is_some() {
+        // The face makes the name at its first use, by an import.
+        log::logger(py, "base_events")?;
+    }
+    Ok(())
 }
 
 /// The native class `T` as a Python object.
@@ -138,6 +165,16 @@ mod _rasyncio {
         coroutines::add(module)?;
         base_futures::add(module)?;
         base_tasks::add(module)?;
-        format_helpers::add(module)
+        format_helpers::add(module)?;
+        let doc = c"_keep_modules()\n--\n\nKeep what loops use when the interpreter ends.";
+        slots::add_function(module, c"_keep_modules", doc, |py, _| keep_modules(py))?;
+        let doc =
+            c"_kept(name, /)\n--\n\nThe names that were kept of a module, as a dict; None if it was never loaded.";
+        slots::add_function(module, c"_kept", doc, |py, args| {
+            const SIGNATURE: Signature<1> = Signature::function("_kept", [pos("name")]);
+            let [name] = args.parse(&SIGNATURE)?;
+            let Some(name) = name else { return Ok(None) };
+            Ok(state(py)?.modules.kept(name.cast::<PyString>()?)?.map(|names| Own::new(names.into_any())))
+        })
     }
 }

@@ -20,6 +20,7 @@ use slots::{Class, Own, Ref, Slot, Spec, Visit, Visitor, class};
 use crate::base_events::create_future;
 use crate::events::running_loop;
 use crate::futures::{Future, State};
+use crate::library;
 
 /// The loop that a primitive is bound to.
 #[derive(Default)]
@@ -234,7 +235,7 @@ impl Waiters {
             return Ok(deque);
         }
         let waiters = pyo3::types::PyList::new(py, self.all(py)?)?;
-        let deque = py.import(intern!(py, "collections"))?.getattr(intern!(py, "deque"))?.call1((waiters,))?;
+        let deque = library(py, "collections")?.getattr(intern!(py, "deque"))?.call1((waiters,))?;
         let native = std::mem::take(&mut *self.native.borrow_mut());
         drop(native);
         self.exposed.set(deque.clone());

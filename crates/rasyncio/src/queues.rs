@@ -23,7 +23,7 @@ use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 use crate::coroutines::{Shell, plain, stand_in};
 use crate::futures::{Future, Next, State, Wait};
 use crate::mixins::{LoopBoundMixin, Waiters, is_done, set_result};
-use crate::{exceptions, face};
+use crate::{exceptions, face, library};
 
 class! {
     /// Items on their way from task to task, first in, first out.
@@ -96,7 +96,7 @@ fn is_full(this: &Ref<'_, Queue>) -> PyResult<bool> {
 }
 
 fn heapq<'py>(py: Python<'py>, function: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyResult<Bound<'py, PyAny>> {
-    py.import(intern!(py, "heapq"))?.call_method1(function, args)
+    library(py, "heapq")?.call_method1(function, args)
 }
 
 fn take_item<'py>(this: &Ref<'py, Queue>, order: Order) -> PyResult<Bound<'py, PyAny>> {

@@ -14,11 +14,11 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyTypeError, PyValue
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyTuple};
-use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
+use slots::{Args, Class, Namespace, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use crate::base_futures::isfuture;
 use crate::futures::given;
-use crate::{coroutines, exceptions, face};
+use crate::{coroutines, exceptions, face, library};
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum State {
@@ -162,10 +162,10 @@ fn close(this: &Ref<'_, Runner>) -> PyResult<()> {
 
 /// The signal module: the face's `signal` if somebody has looked at it, and may have patched it; else the native half of
 /// it, which needs no import of `enum`.
-fn signal_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    match face(py, "runners")?.dict().get_item(intern!(py, "signal"))? {
-        Some(signal) => Ok(signal),
-        None => Ok(py.import(intern!(py, "_signal"))?.into_any()),
+fn signal_module(py: Python<'_>) -> PyResult<Namespace<'_>> {
+    match face(py, "runners")?.own(intern!(py, "signal"))? {
+        Some(signal) => Ok(Namespace::Loaded(signal)),
+        None => library(py, "_signal"),
     }
 }
 
@@ -207,8 +207,7 @@ fn run<'py>(
 ) -> PyResult<Own> {
     let py = this.py();
     let is_coroutine = coroutines::is_coroutine(given_main)?;
-    let is_awaitable = is_coroutine
-        || py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (given_main,))?.is_truthy()?;
+    let is_awaitable = is_coroutine || coroutines::is_awaitable(given_main)?;
     // Older Pythons refuse futures in so many words; what else can be awaited they had not thought of.
     if slots::VERSION < (3, 14) && (!is_awaitable || isfuture(given_main)?) {
         return Err(PyValueError::new_err(format!("a coroutine was expected, got {}", given_main.repr()?)));

@@ -26,9 +26,9 @@ use slots::{Class, Co, Kept, Own, Ref, Signature, Slot, Spec, add_function, arg,
 use crate::base_events::{create_future, create_task};
 use crate::events::{Kind, NativeCallback, get_running_loop};
 use crate::exceptions::is_cancelled;
-use crate::face;
 use crate::futures::given;
 use crate::tasks::{awaited_by, cancel_any, current_task};
+use crate::{face, library};
 
 class! {
     /// A race, and how it stands.
@@ -213,8 +213,8 @@ fn cancelled<'py>(race: &Ref<'py, Race>, error: PyErr) -> PyResult<()> {
 fn result<'py>(race: &Ref<'py, Race>) -> PyResult<Bound<'py, PyAny>> {
     let py = race.py();
     let unhandled = list(&race.unhandled, py)?;
-    if !unhandled.is_empty() && py.import("sys")?.getattr("flags")?.getattr("optimize")?.eq(0)? {
-        let group = py.import("builtins")?.getattr("ExceptionGroup")?;
+    if !unhandled.is_empty() && library(py, "sys")?.getattr("flags")?.getattr("optimize")?.eq(0)? {
+        let group = library(py, "builtins")?.getattr("ExceptionGroup")?;
         return Err(PyErr::from_value(group.call1(("staggered race failed", unhandled))?));
     }
     if let Some(cancellation) = race.cancellation.get(py) {

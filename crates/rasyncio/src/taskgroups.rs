@@ -24,6 +24,7 @@ use crate::base_events::{BaseEventLoop, create_future, create_task};
 use crate::events::{Kind, NativeCallback, get_running_loop};
 use crate::exceptions;
 use crate::futures::{Future, Next, Wait, given};
+use crate::library;
 use crate::tasks::{Options, Task, awaited_by, cancel_any, current_task};
 
 class! {
@@ -345,7 +346,7 @@ fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
                 return Err(slots::raise(&body));
             }
         }
-        let group = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "BaseExceptionGroup"))?;
+        let group = library(py, "builtins")?.getattr(intern!(py, "BaseExceptionGroup"))?;
         let group = group.call1(("unhandled errors in a TaskGroup", list))?;
         let raised = slots::raise(&group);
         group.setattr(intern!(py, "__cause__"), py.None())?;

@@ -10,6 +10,7 @@ use pyo3::types::{PyModule, PyTuple};
 use slots::{Own, add_function};
 
 use crate::events::get_running_loop;
+use crate::library;
 
 /// Puts the room's names in the extension module.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -22,7 +23,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let context = slots::copy_current(py)?;
         let mut all = vec![context.getattr(intern!(py, "run"))?, function.clone()];
         all.extend(rest.iter().cloned());
-        let partial = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?;
+        let partial = library(py, "functools")?.getattr(intern!(py, "partial"))?;
         let call = partial.call(PyTuple::new(py, all)?, args.keywords()?.as_ref())?;
         event_loop.call_method1(intern!(py, "run_in_executor"), (py.None(), call)).map(Own::new)
     })

@@ -23,6 +23,7 @@ use crate::coroutines::{Shell, plain, stand_in};
 use crate::events::{Handle, Hook, Kind, LoopCore, NativeCallback, TimerHandle, get_running_loop};
 use crate::exceptions;
 use crate::futures::Next;
+use crate::library;
 use crate::tasks::{Task, current_task};
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -338,7 +339,7 @@ impl Class for Timeout {
             }
             let when = match this.when.get(py) {
                 Some(when) => {
-                    let rounded = py.import(intern!(py, "builtins"))?.call_method1(intern!(py, "round"), (when, 3))?;
+                    let rounded = library(py, "builtins")?.call_method1(intern!(py, "round"), (when, 3))?;
                     rounded.str()?.to_string()
                 }
                 None => "None".to_owned(),

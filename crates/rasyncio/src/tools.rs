@@ -30,7 +30,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PySet, PyString};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Spec, add_function, arg, class, opt};
 
-use crate::face;
+use crate::{face, library};
 
 class! {
     /// What CycleFoundException has beyond an exception.
@@ -308,7 +308,7 @@ fn chain<'py>(stacks: impl IntoIterator<Item = Bound<'py, PyAny>>) -> PyResult<S
 
 fn hex(id: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = id.py();
-    Ok(py.import(intern!(py, "builtins"))?.call_method1(intern!(py, "hex"), (id,))?.str()?.to_str()?.to_owned())
+    Ok(library(py, "builtins")?.call_method1(intern!(py, "hex"), (id,))?.str()?.to_str()?.to_owned())
 }
 
 fn task_table<'py>(result: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
@@ -350,7 +350,7 @@ fn task_table<'py>(result: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
 
 fn all_awaited_by<'py>(pid: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = pid.py();
-    let asking = py.import(intern!(py, "rasyncio._ps"))?;
+    let asking = face(py, "_ps")?;
     match asking.call_method1(intern!(py, "get_all_awaited_by"), (pid,)) {
         Err(error) if error.is_instance_of::<PyRuntimeError>(py) && slots::VERSION >= (3, 14) => {
             match face(py, "tools")?.getattr(intern!(py, "RemoteUnwinder")) {
@@ -365,9 +365,9 @@ fn all_awaited_by<'py>(pid: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 fn print(py: Python<'_>, text: &str, to_errors: bool) -> PyResult<()> {
     let keywords = PyDict::new(py);
     if to_errors {
-        keywords.set_item(intern!(py, "file"), py.import(intern!(py, "sys"))?.getattr(intern!(py, "stderr"))?)?;
+        keywords.set_item(intern!(py, "file"), library(py, "sys")?.getattr(intern!(py, "stderr"))?)?;
     }
-    let print = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "print"))?;
+    let print = library(py, "builtins")?.getattr(intern!(py, "print"))?;
     print.call((text,), Some(&keywords)).map(drop)
 }
 

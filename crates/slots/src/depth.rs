@@ -1,6 +1,7 @@
 //! How deep native code may nest: RecursionError before the C stack ends.
 //!
-//! Called by `send` for machines that resume machines, and by `kind` for reprs in reprs.
+//! Called by `send` for machines that resume machines, by `kind` for reprs in reprs, and by `spec` for each native repr, hash and
+//! comparison: the values that these look at are the program's, and may be the very object.
 //!
 //! What is written in Python nests on the heap and is counted against `sys.getrecursionlimit()`. Native code nests on the C
 //! stack. CPython 3.11 counts that against the same limit; what 3.12 and 3.13 count has nothing to do with the stack, and 3.14
@@ -12,8 +13,6 @@ use std::ffi::CStr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-
-const PLACE: &CStr = c" while awaiting";
 
 /// Runs `f` one level deeper in the interpreter's recursion count; RecursionError with `place` in its text at the limit.
 #[inline]
@@ -33,12 +32,18 @@ pub fn recursion<R>(py: Python<'_>, place: &CStr, f: impl FnOnce() -> PyResult<R
     f()
 }
 
-/// Runs `f` one level deeper in a chain of awaits.
+/// Where native code nests, as error texts call it.
+pub(crate) const AWAITING: &CStr = c" while awaiting";
+pub(crate) const COMPARING: &CStr = c" in comparison";
+pub(crate) const HASHING: &CStr = c"";
+pub(crate) const WRITING: &CStr = c" while getting the repr of an object";
+
+/// Runs `f` one level deeper in native code that calls itself through objects of the program's.
 #[inline]
-pub(crate) fn deeper<R>(py: Python<'_>, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+pub(crate) fn deeper<R>(py: Python<'_>, place: &'static CStr, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     #[cfg(Py_3_12)]
-    let _level = level::Level::enter()?;
-    recursion(py, PLACE, f)
+    let _level = level::Level::enter(place)?;
+    recursion(py, place, f)
 }
 
 #[cfg(Py_3_12)]
@@ -65,12 +70,12 @@ mod level {
 
     impl Level {
         #[inline]
-        pub(super) fn enter() -> PyResult<Level> {
+        pub(super) fn enter(place: &'static CStr) -> PyResult<Level> {
             let levels = LEVELS.get();
             if levels >= SAFE && is_too_deep(levels) {
                 return Err(PyRecursionError::new_err(format!(
                     "maximum recursion depth exceeded{}",
-                    PLACE.to_str().unwrap_or_default()
+                    place.to_str().unwrap_or_default()
                 )));
             }
             LEVELS.set(levels + 1);

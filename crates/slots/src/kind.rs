@@ -91,7 +91,7 @@ pub fn recursive_repr(object: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<St
             // repr takes here; a program may have raised the other limit.
             const PLACE: &std::ffi::CStr = c" while getting the repr of an object";
             let py = object.py();
-            recursion(py, PLACE, || recursion(py, PLACE, f))
+            recursion(py, PLACE, f)
         }
         1.. => Ok("...".to_owned()),
         _ => Err(PyErr::fetch(object.py())),
@@ -103,6 +103,12 @@ pub fn recursive_repr(object: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<St
 pub fn is_exact_coroutine(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: a type check of a live object.
     unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 || Ref::<crate::Coroutine>::cast_exact(object).is_some() }
+}
+
+/// Whether `object` is a generator that a function written in Python has made.
+pub fn is_generator(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a type check of a live object.
+    unsafe { ffi::PyGen_CheckExact(object.as_ptr()) != 0 }
 }
 
 /// The Python that this was built for: its major and minor version. An extension module works with no other.

@@ -18,8 +18,10 @@
 //! | `context` | entering `contextvars` contexts |
 //! | `registry` | weak lists of native objects |
 //! | `thread` | one object per thread, such as a running loop |
+//! | `frames` | the frame of Python code that runs |
 //! | `function` | Python functions whose quick cases are answered natively |
 //! | `kind` | questions to type objects |
+//! | `modules` | modules by name, also while the interpreter ends |
 //! | `audit` | events for `sys.addaudithook` |
 //! | `raise` | raising with the context that a traceback shows |
 //! | `socket` | what a native object has at its front: whether a socket still has its descriptor |
@@ -33,6 +35,7 @@ mod context;
 mod coroutine;
 mod depth;
 mod door;
+mod frames;
 mod function;
 mod kind;
 mod modules;
@@ -56,11 +59,12 @@ pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
 pub use depth::recursion;
 pub use door::{Stay, caught, stay};
+pub use frames::{current_frame, recursion_limit};
 pub use function::divert;
-pub use kind::{VERSION, Version, is_exact_coroutine, recursive_repr};
-pub use modules::module;
+pub use kind::{VERSION, Version, is_exact_coroutine, is_generator, recursive_repr};
+pub use modules::{Modules, Namespace, without};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
-pub use raise::{handling, raise, raised_from, resource_warning, write_stderr};
+pub use raise::{display_handled, handling, raise, raised_from, resource_warning, write_stderr};
 pub use registry::{Registration, Registry};
 pub use send::{Input, Sent, awaitable_iterator, generator_exit, pass_on, send, settled, throw_into, thrown};
 pub use socket::{front_number, front_numbers};

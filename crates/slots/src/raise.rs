@@ -68,6 +68,15 @@ pub fn handling<R>(error: &Bound<'_, PyAny>, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Writes the exception that is being handled, with its traceback, to `sys.stderr`.
+pub fn display_handled(py: Python<'_>) {
+    // SAFETY: under the GIL; the call hands a reference out, null or None where nothing is handled.
+    let handled = unsafe { Bound::from_owned_ptr_or_opt(py, PyErr_GetHandledException()) };
+    if let Some(handled) = handled.filter(|handled| !handled.is_none()) {
+        PyErr::from_value(handled).display(py);
+    }
+}
+
 /// Writes to `sys.stderr`, if there is one; needs no import.
 pub fn write_stderr(py: Python<'_>, text: &str) -> PyResult<()> {
     let text = std::ffi::CString::new(text.replace('\0', "\\0"))?;

@@ -13,12 +13,12 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyRuntimeWarning, PyTimeoutError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PySet, PyTuple};
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseEventLoop, create_future, put};
-use crate::face;
 use crate::futures::wrap_job;
+use crate::{face, library, library_for_report};
 
 fn run_in_executor(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Own> {
     const SIGNATURE: Signature<2> = Signature::method("BaseEventLoop.run_in_executor", [arg("executor"), arg("func")]);
@@ -58,7 +58,11 @@ pub(super) fn asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'
     if let Some(set) = this.asyncgens.get(py) {
         return Ok(set);
     }
-    let set = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?.call0()?;
+    let set = match library_for_report(py, "weakref")? {
+        Some(weakref) => weakref.getattr(intern!(py, "WeakSet"))?.call0()?,
+        // The interpreter ends, and the generators with it.
+        None => PySet::empty(py)?.into_any(),
+    };
     this.asyncgens.set(set.clone());
     Ok(set)
 }
@@ -70,7 +74,7 @@ fn first_iteration(this: &Ref<'_, BaseEventLoop>, generator: &Bound<'_, PyAny>) 
             format!("asynchronous generator {} was scheduled after loop.shutdown_asyncgens() call", generator.repr()?);
         let keywords = PyDict::new(py);
         keywords.set_item(intern!(py, "source"), this.any())?;
-        let warn = py.import(intern!(py, "warnings"))?.getattr(intern!(py, "warn"))?;
+        let warn = library(py, "warnings")?.getattr(intern!(py, "warn"))?;
         warn.call((text, py.get_type::<PyResourceWarning>()), Some(&keywords))?;
     }
     asyncgens(this)?.call_method1(intern!(py, "add"), (generator,)).map(drop)
@@ -96,7 +100,7 @@ fn shutdown_asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'py
             let py = co.py();
             let event_loop = co.get_as::<BaseEventLoop>(event_loop);
             event_loop.asyncgens_shut_down.set(true);
-            let set = asyncgens(&event_loop)?;
+            let Some(set) = event_loop.asyncgens.get(py) else { return Ok(none()) };
             if set.len()? == 0 {
                 return Ok(none());
             }

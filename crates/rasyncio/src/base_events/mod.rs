@@ -80,6 +80,7 @@ impl BaseEventLoop {
         let py = this.py();
         this.clock_resolution.set(engine::clock::Clock::resolution(&engine::clock::Monotonic));
         this.initialized.set(true);
+        crate::keep_modules(py)?;
         this.hosted.set(crate::events::running::is_for_stdlib(py)?);
         let debug = face(py, "coroutines")?.call_method0(intern!(py, "_is_debug_mode"))?;
         this.any().call_method1(intern!(py, "set_debug"), (debug,)).map(drop)

@@ -15,27 +15,16 @@ use pyo3::types::{PyDict, PyList};
 use slots::{Ref, Spec};
 
 use super::{BaseEventLoop, own, put};
-use crate::face;
+use crate::library_for_report;
+use crate::log::logger;
 
 fn leaves(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
 
 /// Logs an error with the exception's traceback, through the name `logger` on the face.
-fn log_error(py: Python<'_>, text: &str, info: Bound<'_, PyAny>) -> PyResult<()> {
-    let logger = face(py, "base_events").and_then(|face| face.getattr(intern!(py, "logger")));
-    let Ok(logger) = logger else {
-        // While the interpreter shuts down nothing is imported any more. If logging was not, nobody has configured it: this
-        // is what it does then.
-        slots::write_stderr(py, &format!("{text}\n"))?;
-        if let Ok(error) = info.get_item(1) {
-            PyErr::from_value(error).display(py);
-        }
-        return Ok(());
-    };
-    let keywords = PyDict::new(py);
-    keywords.set_item(intern!(py, "exc_info"), info)?;
-    logger.getattr(intern!(py, "error"))?.call((text,), Some(&keywords)).map(drop)
+fn log_error<'py>(py: Python<'py>, text: &str, info: Bound<'py, PyAny>) -> PyResult<()> {
+    logger(py, "base_events")?.log_error("error", (text,), Some(&info))
 }
 
 fn exc_info<'py>(py: Python<'py>, error: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -69,7 +58,11 @@ fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) ->
         }
         let value = context.get_item(&key)?;
         let stack = |what: &str| -> PyResult<String> {
-            let lines = py.import(intern!(py, "traceback"))?.call_method1(intern!(py, "format_list"), (&value,))?;
+            let lines = match library_for_report(py, "traceback")? {
+                Some(traceback) => traceback.call_method1(intern!(py, "format_list"), (&value,))?,
+                // A summary of a stack can write itself.
+                None => value.call_method0(intern!(py, "format"))?,
+            };
             let lines = lines.try_iter()?.map(|l| l?.extract::<String>()).collect::<PyResult<String>>()?;
             Ok(format!("{what} created at (most recent call last):\n{}", lines.trim_end()))
         };

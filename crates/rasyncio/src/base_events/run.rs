@@ -26,9 +26,10 @@ use super::schedule::now;
 use super::{BaseEventLoop, own};
 use crate::events::running::set_running_loop;
 use crate::events::{Entry, Hook, LoopCore, TimerHandle};
-use crate::face;
 use crate::futures::Future;
+use crate::log::logger;
 use crate::tasks::Task;
+use crate::{face, library};
 
 /// The loop's time: its own clock, unless `time` is overridden.
 pub fn time_of(this: &Ref<'_, LoopCore>) -> PyResult<f64> {
@@ -71,7 +72,7 @@ fn clear_cancelled_in_list(this: &Ref<'_, LoopCore>) -> PyResult<()> {
     let base_events = face(py, "base_events")?;
     let least: usize = base_events.getattr(intern!(py, "_MIN_SCHEDULED_TIMER_HANDLES"))?.extract()?;
     let fraction: f64 = base_events.getattr(intern!(py, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION"))?.extract()?;
-    let heapq = py.import(intern!(py, "heapq"))?;
+    let heapq = library(py, "heapq")?;
     if count > least && this.cancelled_in_list() as f64 / count as f64 > fraction {
         let kept = pyo3::types::PyList::empty(py);
         for timer in list.try_iter()? {
@@ -109,7 +110,7 @@ pub fn collect_due(this: &Ref<'_, LoopCore>, now: f64) -> PyResult<()> {
     let py = this.py();
     let resolution = this.clock_resolution.get();
     if let Some(list) = this.scheduled_list.get(py) {
-        let heapq = py.import(intern!(py, "heapq"))?;
+        let heapq = library(py, "heapq")?;
         while list.len()? > 0 {
             let when: f64 = list.get_item(0)?.getattr(intern!(py, "_when"))?.extract()?;
             if !engine::turn::is_due(when, now, resolution) {
@@ -219,8 +220,8 @@ fn run_timed<'py>(this: &Ref<'py, BaseEventLoop>, handle: &Bound<'py, PyAny>) ->
     if taken >= limit {
         let base_events = face(py, "base_events")?;
         let text = base_events.call_method1(intern!(py, "_format_handle"), (handle,))?;
-        let logger = base_events.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "warning"), ("Executing %s took %.3f seconds", text, taken))?;
+        let logger = logger(py, "base_events")?;
+        logger.log("warning", ("Executing %s took %.3f seconds", text, taken))?;
     }
     Ok(())
 }
@@ -308,8 +309,9 @@ pub fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
     this.any().call_method0(intern!(py, "_check_closed"))?;
     this.any().call_method0(intern!(py, "_check_running"))?;
+    crate::keep_modules(py)?;
     this.any().call_method1(intern!(py, "_set_coroutine_origin_tracking"), (this.debug.get(),))?;
-    let sys = py.import(intern!(py, "sys"))?;
+    let sys = library(py, "sys")?;
     this.old_asyncgen_hooks.set(sys.call_method0(intern!(py, "get_asyncgen_hooks"))?);
     this.thread_id.set(slots::thread_ident(py));
     let hooks = PyDict::new(py);
@@ -328,10 +330,10 @@ pub fn cleanup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let cleared = set_running_loop(py, None);
     let untracked = this.any().call_method1(intern!(py, "_set_coroutine_origin_tracking"), (false,));
     let restored = this.old_asyncgen_hooks.take(py).map_or(Ok(()), |hooks| {
-        let sys = py.import(intern!(py, "sys"))?;
+        let sys = library(py, "sys")?;
         sys.call_method1(intern!(py, "set_asyncgen_hooks"), (hooks.get_item(0)?, hooks.get_item(1)?)).map(drop)
     });
-    shown.and(cleared).and(untracked.map(drop)).and(restored)
+    shown.and(cleared).and(untracked.map(drop)).and(restored).and(crate::keep_modules(py))
 }
 
 fn track_origins(this: &Ref<'_, BaseEventLoop>, enabled: bool) -> PyResult<()> {
@@ -339,7 +341,7 @@ fn track_origins(this: &Ref<'_, BaseEventLoop>, enabled: bool) -> PyResult<()> {
     if enabled == this.origin_depth.get().is_some() {
         return Ok(());
     }
-    let sys = py.import(intern!(py, "sys"))?;
+    let sys = library(py, "sys")?;
     let set = |depth: i32| sys.call_method1(intern!(py, "set_coroutine_origin_tracking_depth"), (depth,));
     match this.origin_depth.take() {
         Some(depth) => set(depth)?,
@@ -449,10 +451,7 @@ pub(super) fn close(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
         return Ok(());
     }
     if this.debug.get() {
-        // While the interpreter shuts down there may be no log any more.
-        if let Ok(logger) = face(py, "base_events").and_then(|face| face.getattr(intern!(py, "logger"))) {
-            logger.call_method1(intern!(py, "debug"), ("Close %r", this.any()))?;
-        }
+        logger(py, "base_events")?.log("debug", ("Close %r", this.any()))?;
     }
     this.closed.set(true);
     LoopCore::forget_everything(this.base())?;

@@ -45,11 +45,9 @@ fn check_debug(this: &Ref<'_, BaseEventLoop>, callback: &Bound<'_, PyAny>, metho
 fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
     let py = callback.py();
     let coroutines = face(py, "coroutines")?;
+    let is_function = if slots::VERSION >= (3, 14) { "_iscoroutinefunction" } else { "iscoroutinefunction" };
     if coroutines.call_method1(intern!(py, "iscoroutine"), (callback,))?.is_truthy()?
-        || py
-            .import(intern!(py, "inspect"))?
-            .call_method1(intern!(py, "iscoroutinefunction"), (callback,))?
-            .is_truthy()?
+        || coroutines.call_method1(is_function, (callback,))?.is_truthy()?
     {
         return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
     }

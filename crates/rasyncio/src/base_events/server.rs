@@ -18,7 +18,7 @@ use pyo3::types::{PyModule, PyTuple, PyWeakref, PyWeakrefMethods, PyWeakrefRefer
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, Version, Visit, Visitor, arg, class, opt};
 
 use super::create_future;
-use crate::{exceptions, face};
+use crate::{exceptions, face, library};
 
 class! {
     /// The native half of Server.
@@ -84,7 +84,7 @@ fn clients<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(set) = this.clients.get(py) {
         return Ok(set);
     }
-    let set = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?.call0()?;
+    let set = library(py, "weakref")?.getattr(intern!(py, "WeakSet"))?.call0()?;
     for transport in this.transports.all(py) {
         set.call_method1(intern!(py, "add"), (transport,))?;
     }

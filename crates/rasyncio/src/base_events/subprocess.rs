@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyModule, PyString, PyTuple};
 use slots::{Args, Own, Ref, Signature, Spec, add_function, arg};
 
 use super::BaseEventLoop;
-use crate::face;
+use crate::log::logger;
 
 /// The refusals, in their order: the argument's place among the checked, and the text.
 const REFUSALS: [(usize, &str); 6] = [
@@ -74,8 +74,8 @@ fn log_start<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyRes
             }
         }
     }
-    let logger = face(this.py(), "base_events")?.getattr(intern!(this.py(), "logger"))?;
-    logger.call_method1(intern!(this.py(), "debug"), (text,)).map(drop)
+    let logger = logger(this.py(), "base_events")?;
+    logger.log("debug", (text,)).map(drop)
 }
 
 /// The arguments: the factory, the command, whether it is for the shell, the three ends, the checked ones, and the others by name.
@@ -111,8 +111,8 @@ fn subprocess<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyRe
         };
         let transport = co.keep(co.wait(making).await?.into_bound(co.py()));
         if let (Some(log), true) = (log, is_debug(&co.get(event_loop))) {
-            let logger = face(co.py(), "base_events")?.getattr(intern!(co.py(), "logger"))?;
-            logger.call_method1(intern!(co.py(), "info"), ("%s: %r", co.get(log), co.get(transport)))?;
+            let logger = logger(co.py(), "base_events")?;
+            logger.log("info", ("%s: %r", co.get(log), co.get(transport)))?;
         }
         Ok(Own::new(PyTuple::new(co.py(), [co.get(transport), co.get(protocol)])?.into_any()))
     })

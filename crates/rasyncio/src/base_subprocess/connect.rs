@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 use slots::{Co, Kept, Own};
 
 use super::Transport;
-use crate::face;
+use crate::{face, library};
 
 /// The three ends: attribute of Popen, the loop's method, the protocol's class.
 const ENDS: [(&str, &str, &str); 3] = [
@@ -57,7 +57,7 @@ fn begin(co: &Co, transport: Kept, process: Kept, number: usize) -> PyResult<Opt
         return Ok(None);
     }
     let class = face(py, "base_subprocess")?.getattr(class)?;
-    let partial = py.import(intern!(py, "_functools"))?.getattr(intern!(py, "partial"))?;
+    let partial = library(py, "_functools")?.getattr(intern!(py, "partial"))?;
     let factory = partial.call1((class, co.get(transport), number))?;
     let event_loop = co.get(transport).getattr(intern!(py, "_loop"))?;
     let connecting = event_loop.call_method1(method, (factory, end))?;

@@ -32,9 +32,10 @@ use pyo3::types::{PyBytes, PyDict, PyModule, PySet, PyString, PyTuple};
 use slots::{Args, Class, Own, Ref, Signature, Spec, arg, class, opt};
 
 use crate::base_events::create_future;
-use crate::face;
 use crate::futures::{Future, Next, Wait, given};
+use crate::log::Logger;
 use crate::mixins::{is_done, set_result};
+use crate::{face, library};
 
 pub use self::child::Child;
 
@@ -48,8 +49,8 @@ type Transport<'py> = Ref<'py, BaseSubprocessTransport>;
 /// What `subprocess.PIPE` is, in all versions.
 const PIPE: i32 = -1;
 
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    face(py, "base_subprocess")?.getattr(intern!(py, "logger"))
+fn logger(py: Python<'_>) -> PyResult<Logger<'_>> {
+    crate::log::logger(py, "base_subprocess")
 }
 
 /// An attribute that is None where it is not set.
@@ -107,7 +108,7 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
     own.setattr(intern!(py, "_pid"), &none)?;
     own.setattr(intern!(py, "_returncode"), &none)?;
     own.setattr(intern!(py, "_exit_waiters"), PySet::empty(py)?)?;
-    own.setattr(intern!(py, "_pending_calls"), py.import(intern!(py, "_collections"))?.getattr("deque")?.call0()?)?;
+    own.setattr(intern!(py, "_pending_calls"), library(py, "_collections")?.getattr("deque")?.call0()?)?;
     let pipes = PyDict::new(py);
     for (number, end) in [stdin, stdout, stderr].into_iter().enumerate() {
         if end.eq(PIPE)? {
@@ -138,7 +139,7 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
         let is_text = program.is_instance_of::<PyString>() || program.is_instance_of::<PyBytes>();
         let program = if is_text { program.clone() } else { program.get_item(0)? };
         let pid = own.getattr(intern!(py, "_pid"))?;
-        logger(py)?.call_method1(intern!(py, "debug"), ("process %r created: pid %s", program, pid))?;
+        logger(py)?.log("debug", ("process %r created: pid %s", program, pid))?;
     }
     let connecting = own.call_method1(intern!(py, "_connect_pipes"), (given(&waiter),))?;
     crate::base_events::create_task(event_loop, &connecting, None).map(drop)
@@ -215,7 +216,7 @@ fn close(this: &Transport<'_>) -> PyResult<()> {
         return Ok(());
     }
     if event_loop.as_ref().map_or(Ok(false), is_debug)? {
-        logger(py)?.call_method1(intern!(py, "warning"), ("Close running child process: kill %r", own))?;
+        logger(py)?.log("warning", ("Close running child process: kill %r", own))?;
     }
     let own_kill = process.getattr_opt(intern!(py, "__dict__"))?.map_or(Ok(false), |d| d.contains("kill"))?;
     let killed = match &child {
@@ -336,7 +337,7 @@ fn exited<'py>(this: &Transport<'py>, code: &Bound<'py, PyAny>) -> PyResult<()> 
         return Err(PyAssertionError::new_err(known.unbind()));
     }
     if is_debug(&own.getattr(intern!(py, "_loop"))?)? {
-        logger(py)?.call_method1(intern!(py, "info"), ("%r exited with return code %r", own, code))?;
+        logger(py)?.log("info", ("%r exited with return code %r", own, code))?;
     }
     own.setattr(intern!(py, "_returncode"), code)?;
     let process = own.getattr(intern!(py, "_proc"))?;

@@ -12,11 +12,12 @@ mod shells;
 pub use self::shells::{Progress, Shell, may_stand_in, plain, pose, stand_in};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PySet, PyTuple};
+use pyo3::types::{PyFunction, PyModule, PySet, PyTuple};
 use pyo3::{intern, sync::PyOnceLock};
 use slots::{Own, Ref, Signature, add_function, arg};
 
 use crate::futures::Wait;
+use crate::{library, library_for_report};
 
 /// Whether a task may run `object`.
 #[inline]
@@ -44,19 +45,30 @@ fn is_other_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Whether `object` is a generator that `types.coroutine()` has not made awaitable: on 3.11 a coroutine all the same.
 pub fn is_plain_generator(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(slots::is_generator(object) && !is_awaitable_generator(object)?)
+}
+
+/// Whether `types.coroutine()` has made a generator's function.
+fn is_awaitable_generator(generator: &Bound<'_, PyAny>) -> PyResult<bool> {
     const ITERABLE_COROUTINE: u32 = 0x100;
-    let py = object.py();
-    if !object.get_type().is(&py.import(intern!(py, "types"))?.getattr(intern!(py, "GeneratorType"))?) {
-        return Ok(false);
+    let py = generator.py();
+    let flags: u32 = generator.getattr(intern!(py, "gi_code"))?.getattr(intern!(py, "co_flags"))?.extract()?;
+    Ok(flags & ITERABLE_COROUTINE != 0)
+}
+
+/// Whether `object` can be awaited, as `inspect.isawaitable()` tells.
+pub fn is_awaitable(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if slots::is_exact_coroutine(object) || (slots::is_generator(object) && is_awaitable_generator(object)?) {
+        return Ok(true);
     }
-    let flags: u32 = object.getattr(intern!(py, "gi_code"))?.getattr(intern!(py, "co_flags"))?.extract()?;
-    Ok(flags & ITERABLE_COROUTINE == 0)
+    let py = object.py();
+    object.is_instance(&library(py, "_collections_abc")?.getattr(intern!(py, "Awaitable"))?)
 }
 
 /// What a task may run, `coroutines._COROUTINE_TYPES`: people add to it.
 fn coroutine_types(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    let types = py.import(intern!(py, "types"))?;
-    let coroutine = py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Coroutine"))?;
+    let types = library(py, "types")?;
+    let coroutine = library(py, "_collections_abc")?.getattr(intern!(py, "Coroutine"))?;
     let mut all = vec![types.getattr(intern!(py, "CoroutineType"))?, coroutine];
     if slots::VERSION < (3, 12) {
         all.insert(1, types.getattr(intern!(py, "GeneratorType"))?);
@@ -64,10 +76,27 @@ fn coroutine_types(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, all)
 }
 
+/// Whether `function`, or the function of a method, was written as `async def`: what can be known without inspect.
+#[cold]
+fn has_coroutine_code(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    const COROUTINE: u32 = 0x80;
+    let py = function.py();
+    let function = function.getattr_opt(intern!(py, "__func__"))?.unwrap_or_else(|| function.clone());
+    if !function.is_instance_of::<PyFunction>() {
+        return Ok(false);
+    }
+    let flags: u32 = function.getattr(intern!(py, "__code__"))?.getattr(intern!(py, "co_flags"))?.extract()?;
+    Ok(flags & COROUTINE != 0)
+}
+
 /// Whether `function` is a coroutine function, or marked as one by a mock or an old decorator.
 fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = function.py();
-    if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "iscoroutinefunction"), (function,))?.is_truthy()? {
+    let is = match library_for_report(py, "inspect")? {
+        Some(inspect) => inspect.call_method1(intern!(py, "iscoroutinefunction"), (function,))?.is_truthy()?,
+        None => has_coroutine_code(function)?,
+    };
+    if is {
         return Ok(true);
     }
     match function.getattr_opt(intern!(py, "_is_coroutine"))? {
@@ -78,14 +107,14 @@ fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Whether loops start in debug mode.
 fn is_debug_mode(py: Python<'_>) -> PyResult<bool> {
-    let flags = py.import(intern!(py, "sys"))?.getattr(intern!(py, "flags"))?;
+    let flags = library(py, "sys")?.getattr(intern!(py, "flags"))?;
     if flags.getattr(intern!(py, "dev_mode"))?.is_truthy()? {
         return Ok(true);
     }
     if flags.getattr(intern!(py, "ignore_environment"))?.is_truthy()? {
         return Ok(false);
     }
-    let environment = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
+    let environment = library(py, "os")?.getattr(intern!(py, "environ"))?;
     environment.call_method1(intern!(py, "get"), ("PYTHONASYNCIODEBUG",))?.is_truthy()
 }
 

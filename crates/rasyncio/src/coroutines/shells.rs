@@ -18,6 +18,7 @@ use slots::{Args, Native, Own, Ref, Spec, add_function};
 
 use crate::events::{LoopCore, running_loop};
 use crate::futures::{Next, Then, Wait};
+use crate::library;
 use crate::{locks, queues, selector_events, streams, tasks, timeouts};
 
 /// What there is to know of a coroutine function that native objects stand in for.
@@ -35,7 +36,9 @@ pub struct Shell {
 impl Shell {
     /// The Python function.
     fn function<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.name.split('.').try_fold(crate::face(py, self.room)?.into_any(), |found, part| found.getattr(part))
+        let (owner, method) = self.name.split_once('.').map_or((self.name, None), |(o, m)| (o, Some(m)));
+        let found = crate::face(py, self.room)?.getattr(owner)?;
+        method.map_or(Ok(found.clone()), |method| found.getattr(method))
     }
 
     /// What Python says of a coroutine that is dropped without having been awaited.
@@ -74,9 +77,7 @@ where
     let _ = &spec;
     told!(
         c"__class__",
-        |py: Python<'_>, _: &Shell, _| Ok(Own::new(
-            py.import(intern!(py, "types"))?.getattr(intern!(py, "CoroutineType"))?
-        )),
+        |py: Python<'_>, _: &Shell, _| Ok(Own::new(library(py, "types")?.getattr(intern!(py, "CoroutineType"))?)),
         |py| Ok(Own::new(crate::class_object::<T>(py)?))
     );
     told!(c"__qualname__", |_, shell: &Shell, _| Ok(shell.name), |_| Ok("_Wait"));

@@ -29,6 +29,7 @@ use slots::{Class, Own, Ref, Registry, Slot, Spec, Version, Visit, Visitor, clas
 
 use super::entry::{Entry, Kind, NativeCallback};
 use super::handle::{Handle, TimerHandle};
+use crate::library;
 use crate::tasks::Task;
 
 /// The ready ring as a field.
@@ -295,7 +296,7 @@ impl LoopCore {
             return Ok(deque);
         }
         LoopCore::drain_inbox(this)?;
-        let deque = py.import(intern!(py, "collections"))?.getattr(intern!(py, "deque"))?.call0()?;
+        let deque = library(py, "collections")?.getattr(intern!(py, "deque"))?.call0()?;
         let entries = this.ready.0.borrow_mut().take();
         for entry in entries {
             deque.call_method1(intern!(py, "append"), (entry.into_handle(py, this)?,))?;
@@ -329,7 +330,7 @@ impl LoopCore {
         let py = this.py();
         timer.scheduled.set(true);
         if let Some(list) = this.scheduled_list.get(py) {
-            let heapq = py.import(intern!(py, "heapq"))?;
+            let heapq = library(py, "heapq")?;
             return heapq.call_method1(intern!(py, "heappush"), (list, timer.into_any())).map(drop);
         }
         let when = timer.when.get();

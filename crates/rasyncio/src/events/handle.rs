@@ -113,8 +113,9 @@ impl Handle {
 
     /// Remembers where the handle was made, for debug mode; the innermost frame is the caller's.
     pub fn note_source(this: &Ref<'_, Handle>) -> PyResult<()> {
-        let stack = format_helpers::extract_stack(this.py(), None)?;
-        this.source_traceback.set(stack);
+        if let Some(stack) = format_helpers::extract_stack(this.py())? {
+            this.source_traceback.set(stack);
+        }
         Ok(())
     }
 

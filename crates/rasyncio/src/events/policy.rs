@@ -19,7 +19,7 @@ use slots::{Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class};
 use std::cell::Cell;
 
 use super::running::set_running_loop;
-use crate::face;
+use crate::{face, library};
 
 class! {
     /// What a policy must be able to do; every method raises NotImplementedError.
@@ -80,7 +80,7 @@ fn local<'py>(this: &Ref<'py, DefaultPolicy>) -> PyResult<Bound<'py, PyAny>> {
         return Ok(local);
     }
     // `threading.local`, without the price of `threading`.
-    let local = py.import(intern!(py, "_thread"))?.getattr(intern!(py, "_local"))?.call0()?;
+    let local = library(py, "_thread")?.getattr(intern!(py, "_local"))?.call0()?;
     this.local.set(local.clone());
     Ok(local)
 }
@@ -225,7 +225,7 @@ fn on_fork(py: Python<'_>) -> PyResult<()> {
         crate::tasks::forget_current(py)?;
     }
     set_running_loop(py, None)?;
-    py.import(intern!(py, "_signal"))?.call_method1(intern!(py, "set_wakeup_fd"), (-1,)).map(drop)
+    library(py, "_signal")?.call_method1(intern!(py, "set_wakeup_fd"), (-1,)).map(drop)
 }
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {

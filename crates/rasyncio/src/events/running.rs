@@ -17,7 +17,7 @@ use pyo3::types::PyModule;
 use slots::{Own, Ref, Signature, ThreadSlot, add_function, pos};
 
 use super::LoopCore;
-use crate::face;
+use crate::{face, library};
 
 const RUNNING: ThreadSlot = ThreadSlot::new(0);
 
@@ -88,7 +88,7 @@ fn publish<'py>(py: Python<'py>, asyncio: &Bound<'py, PyAny>) -> PyResult<()> {
 /// Whether a loop that is made now is for the stdlib's asyncio: it is loaded, and `install()` has not replaced it.
 pub fn is_for_stdlib(py: Python<'_>) -> PyResult<bool> {
     let Some(tasks) = crate::state(py)?.stdlib_tasks.get(py) else { return Ok(false) };
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = library(py, "sys")?.getattr(intern!(py, "modules"))?;
     let asyncio = modules.call_method1(intern!(py, "get"), (intern!(py, "asyncio"),))?;
     Ok(asyncio.getattr_opt(intern!(py, "tasks"))?.is_some_and(|used| used.is(&tasks)))
 }

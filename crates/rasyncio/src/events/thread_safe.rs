@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use slots::{Class, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::handle::Handle;
+use crate::library;
 
 class! {
     /// A scheduled callback that any thread may cancel.
@@ -52,7 +53,7 @@ impl ThreadSafeHandle {
             let over = match this.over.get(py) {
                 Some(over) => over,
                 None => {
-                    let over = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "Event"))?;
+                    let over = library(py, "threading")?.call_method0(intern!(py, "Event"))?;
                     // Making it may have run another thread, which ended the callback or made an event as well.
                     match this.over.get(py) {
                         Some(first) => first,

@@ -21,7 +21,7 @@ use crate::base_events::create_future;
 use crate::base_futures::isfuture;
 use crate::events::{Kind, LoopCore, running_loop};
 use crate::futures::given;
-use crate::{exceptions, face};
+use crate::{exceptions, face, library};
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Side {
@@ -135,7 +135,7 @@ fn set_state<'py>(future: &Bound<'py, PyAny>, other: &Bound<'py, PyAny>) -> PyRe
 /// An exception of concurrent.futures as asyncio's of the same name.
 fn convert_exception<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = exception.py();
-    let module = py.import(intern!(py, "concurrent.futures"))?;
+    let module = library(py, "concurrent.futures")?;
     let class = exception.get_type();
     let own = if class.is(&module.getattr(intern!(py, "CancelledError"))?) {
         exceptions::cancelled_error(py)?
@@ -155,7 +155,7 @@ fn concurrent_end<'py>(source: &Bound<'py, PyAny>) -> PyResult<Option<End<'py>>>
     let py = source.py();
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let class =
-        CLASS.get_or_try_init(py, || py.import("concurrent.futures")?.getattr("Future").map(Bound::unbind))?.bind(py);
+        CLASS.get_or_try_init(py, || library(py, "concurrent.futures")?.getattr("Future").map(Bound::unbind))?.bind(py);
     if !source.get_type().is(class) {
         return Ok(None);
     }
@@ -241,7 +241,7 @@ fn set_concurrent_state<'py>(promise: &Bound<'py, PyAny>, source: &Bound<'py, Py
 
 fn is_concurrent(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = future.py();
-    future.is_instance(&py.import(intern!(py, "concurrent.futures"))?.getattr(intern!(py, "Future"))?)
+    future.is_instance(&library(py, "concurrent.futures")?.getattr(intern!(py, "Future"))?)
 }
 
 /// Ties two futures of either kind together.

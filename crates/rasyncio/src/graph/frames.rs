@@ -7,6 +7,7 @@
 //!
 //! From 3.14 on a frame knows its coroutine; before, its code tells what kind of function it belongs to.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
@@ -119,8 +120,14 @@ fn stand_in<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Py
 
 /// The frames of the running task, innermost first, from `skip` frames above the caller to the task's outermost coroutine.
 pub fn above(py: Python<'_>, skip: i64) -> PyResult<Vec<Bound<'_, PyAny>>> {
-    let sys = py.import(intern!(py, "sys"))?;
-    let mut frame = sys.call_method1(intern!(py, "_getframe"), (skip.max(0),))?;
+    let too_deep = || PyValueError::new_err("call stack is not deep enough");
+    let mut frame = slots::current_frame(py).ok_or_else(too_deep)?;
+    for _ in 0..skip {
+        frame = frame.getattr(intern!(py, "f_back"))?;
+        if frame.is_none() {
+            return Err(too_deep());
+        }
+    }
     let mut frames = Vec::new();
     while !frame.is_none() {
         let back = frame.getattr(intern!(py, "f_back"))?;

@@ -29,7 +29,7 @@ use crate::base_futures::isfuture;
 use crate::events::running_loop;
 use crate::futures::{Future, given};
 use crate::tasks::{Task, current_task};
-use crate::{class_object, face};
+use crate::{class_object, face, library};
 
 pub use self::edges::awaited_by;
 use self::frames::{Style, above, of_coroutine};
@@ -105,7 +105,7 @@ fn build<'py>(
     limit: Limit,
 ) -> PyResult<Vec<Node<'py>>> {
     let py = future.py();
-    let deepest: usize = py.import(intern!(py, "sys"))?.call_method0(intern!(py, "getrecursionlimit"))?.extract()?;
+    let deepest: usize = library(py, "sys")?.call_method0(intern!(py, "getrecursionlimit"))?.extract()?;
     let (mut nodes, mut running) = (Vec::<Node<'py>>::new(), running);
     let mut left = vec![(future, None::<usize>)];
     while let Some((future, waited_for)) = left.pop() {
@@ -230,7 +230,7 @@ fn dataclass<'py>(
     doc: &'static str,
     fields: &[(&str, Bound<'py, PyAny>)],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let module = face(py, "graph")?.name()?;
+    let module = face(py, "graph")?.getattr(intern!(py, "__name__"))?;
     let namespace = PyDict::new(py);
     namespace.set_item(intern!(py, "__doc__"), doc)?;
     namespace.set_item(intern!(py, "__module__"), &module)?;
@@ -242,7 +242,7 @@ fn dataclass<'py>(
         keywords.set_item(intern!(py, "module"), module)?;
     }
     let fields: Vec<_> = fields.iter().map(|(name, kind)| (*name, kind)).collect();
-    py.import(intern!(py, "dataclasses"))?.call_method("make_dataclass", (name, fields), Some(&keywords))
+    library(py, "dataclasses")?.getattr(intern!(py, "make_dataclass"))?.call((name, fields), Some(&keywords))
 }
 
 /// `tuple["name", ...]`.
@@ -251,7 +251,7 @@ fn tuple_of<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn frame_entry(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let kind = py.import(intern!(py, "types"))?.getattr(intern!(py, "FrameType"))?;
+    let kind = library(py, "types")?.getattr(intern!(py, "FrameType"))?;
     dataclass(py, "FrameCallGraphEntry", "A place in a call graph: a frame of one of its stacks.", &[("frame", kind)])
 }
 
@@ -318,7 +318,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let text = formatted(py, given(&future), depth - 2, limit)?;
             let keywords = PyDict::new(py);
             keywords.set_item(intern!(py, "file"), file)?;
-            let print = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "print"))?;
+            let print = library(py, "builtins")?.getattr(intern!(py, "print"))?;
             print.call((text,), Some(&keywords)).map(drop)
         },
     )?;

@@ -30,7 +30,8 @@ use super::transport::{Origin, SocketTransport};
 use super::{BaseSelectorEventLoop, core, watch};
 use crate::base_events::{Tls, create_future, create_task, tls_options};
 use crate::events::{Hook, LoopCore};
-use crate::{exceptions, face};
+use crate::log::logger;
+use crate::{exceptions, face, library};
 
 /// `_start_serving`: watches a listening socket. The arguments are CPython's.
 fn start_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<()> {
@@ -167,7 +168,7 @@ fn accept_by_object<'py>(listener: &Bound<'py, PyAny>) -> PyResult<Accepted<'py>
 fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>, error: PyErr) -> PyResult<()> {
     let py = this.py();
     let number = error.value(py).getattr(intern!(py, "errno"))?;
-    let errno = py.import(intern!(py, "errno"))?;
+    let errno = library(py, "errno")?;
     let mut out_of_resource = false;
     for name in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
         out_of_resource |= number.eq(errno.getattr(name)?)?;
@@ -229,9 +230,9 @@ fn begin_connection<'py>(
     let own = context.clone().unwrap_or_else(|| py.None().into_bound(py));
     let Accepted { socket: connection, from } = accepted;
     if this.debug.get() {
-        let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+        let logger = logger(py, "selector_events")?;
         let text = "%r got a new connection from %r: %r";
-        logger.call_method1(intern!(py, "debug"), (text, server, from.object(py)?, &connection))?;
+        logger.log("debug", (text, server, from.object(py)?, &connection))?;
     }
     let peer = match &from {
         From::Address(peer) if tls.is_none() && !LoopCore::overrides(core(this), Hook::MakeSocketTransport) => {

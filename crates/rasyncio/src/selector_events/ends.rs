@@ -13,6 +13,7 @@ use pyo3::types::PyDict;
 use slots::{Args, Own, Signature, Slot, arg, opt};
 
 use crate::face;
+use crate::log::logger;
 
 /// A transport, its protocol and its loop.
 pub type Ends<'py> = [Bound<'py, PyAny>; 3];
@@ -35,10 +36,7 @@ pub fn report_end<'py>(
     let py = transport.py();
     if is_expected {
         if is_debug {
-            let keywords = PyDict::new(py);
-            keywords.set_item(intern!(py, "exc_info"), exception)?;
-            let logger = face(py, room)?.getattr(intern!(py, "logger"))?;
-            logger.getattr(intern!(py, "debug"))?.call(("%r: %s", transport, message), Some(&keywords))?;
+            logger(py, room)?.log_error("debug", ("%r: %s", transport, message), Some(exception))?;
         }
         return Ok(());
     }

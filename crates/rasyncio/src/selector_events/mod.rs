@@ -56,7 +56,8 @@ pub use self::quick_sock::{quick_recv, quick_sendall};
 use self::watch::Watcher;
 use crate::base_events::BaseEventLoop;
 use crate::events::LoopCore;
-use crate::{exceptions, face};
+use crate::log::logger;
+use crate::{exceptions, face, library};
 
 /// The token of the waker's events; descriptors' tokens carry a generation that does not get there.
 const WAKER_TOKEN: u64 = u64::MAX;
@@ -175,15 +176,14 @@ impl BaseSelectorEventLoop {
             }
         }
         // Before logging is loaded nobody can have asked to see such records, and loading it takes half of a start.
-        let logging =
-            || py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.contains(intern!(py, "logging"));
+        let logging = || library(py, "sys")?.getattr(intern!(py, "modules"))?.contains(intern!(py, "logging"));
         if this.debug.get() || logging()? {
             let name = match selector {
                 Some(selector) => selector.get_type().name()?.to_string(),
                 None => "EpollSelector".to_owned(),
             };
-            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-            logger.call_method1(intern!(py, "debug"), ("Using selector: %s", name))?;
+            let logger = logger(py, "selector_events")?;
+            logger.log("debug", ("Using selector: %s", name))?;
         }
         this.any().call_method0(intern!(py, "_make_self_pipe")).map(drop)
     }
@@ -283,7 +283,7 @@ impl BaseSelectorEventLoop {
         if let Some(dict) = this.transports.get(py) {
             return Ok(dict);
         }
-        let dict = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakValueDictionary"))?.call0()?;
+        let dict = library(py, "weakref")?.getattr(intern!(py, "WeakValueDictionary"))?.call0()?;
         for (fd, transport) in this.users.take(py) {
             dict.set_item(fd, transport)?;
         }

@@ -15,6 +15,7 @@ use super::flow::Marks;
 use super::watch;
 use crate::events::LoopCore;
 use crate::face;
+use crate::log::logger;
 
 /// Begins or ends the watching of a descriptor.
 type Remove = fn(&Ref<'_, LoopCore>, i32) -> PyResult<bool>;
@@ -95,8 +96,8 @@ pub(super) trait OnSocket: Class + Native {
         if !Self::is_debug(this) {
             return Ok(());
         }
-        let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "debug"), (text, this.any())).map(drop)
+        let logger = logger(py, "selector_events")?;
+        logger.log("debug", (text, this.any())).map(drop)
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn start(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     let py = this.py();
     let event_loop = SslProtocol::event_loop(this);
     if SslProtocol::is_debug(this)? {
-        logger(py)?.call_method1(intern!(py, "debug"), ("%r starts SSL handshake", this.any()))?;
+        logger(py)?.log("debug", ("%r starts SSL handshake", this.any()))?;
         this.handshake_began.set(event_loop.call_method0(intern!(py, "time"))?.extract()?);
     }
     SslProtocol::become_phase(this, Phase::Handshake)?;
@@ -77,7 +77,7 @@ pub(super) fn complete(this: &Ref<'_, SslProtocol>, error: Option<PyErr>) -> PyR
     if SslProtocol::is_debug(this)? {
         let now: f64 = event_loop.call_method0(intern!(py, "time"))?.extract()?;
         let took = (now - this.handshake_began.get()) * 1e3;
-        logger(py)?.call_method1(intern!(py, "debug"), ("%r: SSL handshake took %.1f ms", this.any(), took))?;
+        logger(py)?.log("debug", ("%r: SSL handshake took %.1f ms", this.any(), took))?;
     }
     let extra = this.extra.get_or_none(py);
     let extra = extra.cast::<PyDict>()?;

@@ -49,6 +49,7 @@ use slots::{Link, Own, Plain, Ref, Slot, class};
 use self::object::Objects;
 use crate::events::LoopCore;
 use crate::face;
+use crate::log::Logger;
 use crate::selector_events::flow::Marks;
 use crate::streams::StreamReaderProtocol;
 
@@ -113,8 +114,8 @@ fn leaves(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
 
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    face(py, "sslproto")?.getattr(intern!(py, "logger"))
+fn logger(py: Python<'_>) -> PyResult<Logger<'_>> {
+    crate::log::logger(py, "sslproto")
 }
 
 /// What `face(name)` has for `attribute`: the ssl module, constants that people patch.
@@ -306,7 +307,7 @@ impl SslProtocol {
     fn end_input(this: &Ref<'_, SslProtocol>) -> PyResult<bool> {
         let py = this.py();
         if SslProtocol::is_debug(this)? {
-            logger(py)?.call_method1(intern!(py, "debug"), ("%r received EOF", this.any()))?;
+            logger(py)?.log("debug", ("%r received EOF", this.any()))?;
         }
         match this.phase() {
             Phase::Handshake => {

@@ -277,7 +277,7 @@ pub(super) fn tell_eof(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
     let told = answer.and_then(|answer| {
         if answer.is_truthy()? {
             let text = "returning true from eof_received() has no effect when using ssl";
-            logger(py)?.call_method1(intern!(py, "warning"), (text,))?;
+            logger(py)?.log("warning", (text,))?;
         }
         Ok(())
     });

@@ -105,10 +105,7 @@ pub(super) fn fatal_error<'py>(this: &Ref<'py, SslProtocol>, error: Bound<'py, P
     }
     if error.is_instance_of::<PyOSError>() {
         if SslProtocol::is_debug(this)? {
-            let keywords = PyDict::new(py);
-            keywords.set_item(intern!(py, "exc_info"), &error)?;
-            let debug = logger(py)?.getattr(intern!(py, "debug"))?;
-            debug.call(("%r: %s", this.any(), message), Some(&keywords))?;
+            logger(py)?.log_error("debug", ("%r: %s", this.any(), message), Some(&error))?;
         }
         return Ok(());
     }

@@ -42,7 +42,7 @@ pub(super) fn is_taken(this: &Ref<'_, SslProtocol>) -> PyResult<bool> {
     let py = this.py();
     let threshold: u32 = constant(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES")?.extract()?;
     if this.conn_lost.get() >= threshold {
-        logger(py)?.call_method1(intern!(py, "warning"), ("SSL connection is closed",))?;
+        logger(py)?.log("warning", ("SSL connection is closed",))?;
     }
     this.conn_lost.set(this.conn_lost.get() + 1);
     Ok(false)

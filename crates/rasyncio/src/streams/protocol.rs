@@ -22,6 +22,7 @@ use super::StreamReader;
 use crate::base_events::{create_future, create_task};
 use crate::events::get_event_loop;
 use crate::futures::{Future, Next, State, Wait, given};
+use crate::log::logger;
 use crate::mixins::{Waiters, is_done, set_result};
 use crate::{coroutines, face};
 
@@ -53,8 +54,8 @@ class! {
 fn log_debug(this: &Ref<'_, FlowControl>, text: &str) -> PyResult<()> {
     let py = this.py();
     if this.event_loop.get_or_none(py).call_method0(intern!(py, "get_debug"))?.is_truthy()? {
-        let logger = face(py, "streams")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "debug"), (text, this.any()))?;
+        let logger = logger(py, "streams")?;
+        logger.log("debug", (text, this.any()))?;
     }
     Ok(())
 }

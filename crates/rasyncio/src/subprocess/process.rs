@@ -16,6 +16,7 @@ use pyo3::types::{PyString, PyTuple};
 use slots::{Args, Class, Co, Kept, Own, Ref, Signature, Spec, arg, class};
 
 use crate::face;
+use crate::log::logger;
 
 class! {
     /// A child process.
@@ -48,10 +49,10 @@ fn log<'py>(process: &Bound<'py, PyAny>, text: &str, value: Option<Bound<'py, Py
     if !process.getattr(intern!(py, "_loop"))?.call_method0(intern!(py, "get_debug"))?.is_truthy()? {
         return Ok(());
     }
-    let debug = face(py, "subprocess")?.getattr(intern!(py, "logger"))?.getattr(intern!(py, "debug"))?;
+    let logger = logger(py, "subprocess")?;
     match value {
-        Some(value) => debug.call1((text, process, value)).map(drop),
-        None => debug.call1((text, process)).map(drop),
+        Some(value) => logger.log("debug", (text, process, value)),
+        None => logger.log("debug", (text, process)),
     }
 }
 

@@ -14,7 +14,7 @@ use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, cla
 use crate::base_events::{create_future, create_task};
 use crate::events::{get_event_loop, get_running_loop};
 use crate::futures::{self, given};
-use crate::{base_futures, coroutines, face};
+use crate::{base_futures, coroutines, face, library};
 
 use super::awaited_by;
 
@@ -37,7 +37,7 @@ pub fn ensure_future<'py>(
     }
     let (coroutine, is_own) = if coroutines::is_coroutine(object)? {
         (object.clone(), true)
-    } else if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (object,))?.is_truthy()? {
+    } else if coroutines::is_awaitable(object)? {
         (face(py, "tasks")?.call_method1(intern!(py, "_wrap_awaitable"), (object,))?, false)
     } else {
         return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
@@ -289,7 +289,7 @@ fn run_coroutine_threadsafe<'py>(coroutine: &Bound<'py, PyAny>, event_loop: &Bou
     if !coroutines::is_coroutine(coroutine)? {
         return Err(PyTypeError::new_err("A coroutine object is required"));
     }
-    let promise = py.import(intern!(py, "concurrent.futures"))?.call_method0(intern!(py, "Future"))?;
+    let promise = library(py, "concurrent.futures")?.call_method0(intern!(py, "Future"))?;
     let submission = Submission {
         coroutine: Slot::of(coroutine.clone()),
         event_loop: Slot::of(event_loop.clone()),

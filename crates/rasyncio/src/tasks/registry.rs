@@ -19,6 +19,7 @@ use slots::{Args, Own, Ref, Signature, add_function, arg, opt};
 
 use super::Task;
 use crate::events::{LoopCore, get_running_loop, running_loop};
+use crate::library;
 use crate::state;
 
 /// The current task of a loop of ours, entered.
@@ -95,7 +96,7 @@ fn foreign_tasks(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     if let Some(set) = state.foreign_tasks.get(py) {
         return Ok(set);
     }
-    let set = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?.call0()?;
+    let set = library(py, "weakref")?.getattr(intern!(py, "WeakSet"))?.call0()?;
     state.foreign_tasks.set(set.clone());
     Ok(set)
 }
@@ -249,7 +250,7 @@ pub fn all_tasks<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResu
         }
     }
     if let Some(foreign) = state(py)?.foreign_tasks.get(py) {
-        let tasks = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "list"))?.call1((foreign,))?;
+        let tasks = library(py, "builtins")?.getattr(intern!(py, "list"))?.call1((foreign,))?;
         for task in tasks.try_iter()? {
             let task = task?;
             if crate::futures::loop_of(&task)?.is(event_loop) && !task.call_method0(intern!(py, "done"))?.is_truthy()? {

@@ -15,6 +15,7 @@ use std::cell::Cell;
 use crate::base_events::{call_at_native, create_future};
 use crate::events::{Hook, LoopCore, TimerHandle, get_running_loop};
 use crate::futures::{Future, Next, Wait};
+use crate::library;
 
 class! {
     /// One bare yield, then a result.
@@ -103,10 +104,8 @@ fn completer(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     static COMPLETER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     COMPLETER
         .get_or_try_init(py, || {
-            Ok(py
-                .import(intern!(py, "rasyncio._rasyncio"))?
-                .getattr(intern!(py, "_set_result_unless_cancelled"))?
-                .unbind())
+            let native = crate::face(py, "_rasyncio")?;
+            native.getattr(intern!(py, "_set_result_unless_cancelled")).map(Bound::unbind)
         })
         .map(|c| c.bind(py).clone())
 }
@@ -136,7 +135,7 @@ fn sleep<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>, result: Option<&Bound<
     if slots::VERSION >= (3, 13) {
         let nan = match seconds {
             Some(seconds) => seconds.is_nan(),
-            None => py.import(intern!(py, "math"))?.call_method1(intern!(py, "isnan"), (delay,))?.is_truthy()?,
+            None => library(py, "math")?.call_method1(intern!(py, "isnan"), (delay,))?.is_truthy()?,
         };
         if nan {
             return Err(PyValueError::new_err("Invalid delay: NaN (not a number)"));

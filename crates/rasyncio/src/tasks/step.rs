@@ -199,9 +199,7 @@ fn wait_for<'py>(task: &Ref<'py, Task>, yielded: Bound<'py, PyAny>) -> PyResult<
             cancel_late(task)
         }
         None => {
-            let inspect = py.import(intern!(py, "inspect"))?;
-            let is_generator = inspect.call_method1(intern!(py, "isgenerator"), (&yielded,))?.is_truthy()?;
-            let text = if is_generator {
+            let text = if slots::is_generator(&yielded) {
                 format!(
                     "yield was used instead of yield from for generator in task {} with {}",
                     task.any().repr()?,

@@ -499,7 +499,7 @@ fn as_completed<'py>(
         this.awaitables.set(awaitables.clone());
         return Ok(this.into_any().into());
     }
-    if py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (awaitables,))?.is_truthy()? {
+    if coroutines::is_awaitable(awaitables)? {
         return Err(PyTypeError::new_err(format!("expects an iterable of awaitables, not {}", type_name(awaitables)?)));
     }
     begin(&this, awaitables)?;

@@ -32,8 +32,9 @@ use super::watchers::{UNKNOWN, Waited, log_warning, os, wait_for};
 use crate::base_events::create_future;
 use crate::base_subprocess::Child;
 use crate::events::Kind;
-use crate::face;
+use crate::log::logger;
 use crate::selector_events::{core, watch};
+use crate::{face, library};
 
 /// A watched process has ended.
 static ENDED: Kind = Kind {
@@ -67,8 +68,8 @@ fn has_ended(child: &Ref<'_, Child>) -> PyResult<()> {
         }
     };
     if let (true, Some(code)) = (slots::VERSION < (3, 12) && core.debug.get(), &code) {
-        let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "debug"), ("process %s exited with returncode %s", &pid, code))?;
+        let logger = logger(py, "unix_events")?;
+        logger.log("debug", ("process %s exited with returncode %s", &pid, code))?;
     }
     let code = match code {
         Some(code) => code,
@@ -298,7 +299,7 @@ fn notice<'py>(this: &Ref<'py, UnixSelectorEventLoop>, transport: &Bound<'py, Py
     child.transport.set(transport.clone());
     // Up to 3.11 it is a thread that asyncio has tell the loop, and a thread's context is empty.
     child.context.set(match slots::VERSION < (3, 12) {
-        true => py.import(intern!(py, "contextvars"))?.getattr(intern!(py, "Context"))?.call0()?,
+        true => library(py, "contextvars")?.getattr(intern!(py, "Context"))?.call0()?,
         false => slots::copy_current(py)?,
     });
     if watch::add_resident_reader(core, fd, child.any().clone(), &ENDED).is_err() {

@@ -40,6 +40,7 @@ use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt
 use crate::base_events::BaseEventLoop;
 use crate::events::running::running_loop;
 use crate::events::{Handle, Kind};
+use crate::log::logger;
 use crate::selector_events::{BaseSelectorEventLoop, core, watch};
 use crate::{exceptions, face};
 
@@ -159,8 +160,8 @@ fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     match given {
         Ok(_) => Ok(()),
         Err(error) if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) => {
-            let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
-            logger.call_method1(intern!(py, "info"), ("set_wakeup_fd(-1) failed: %s", error.into_value(py))).map(drop)
+            let logger = logger(py, "unix_events")?;
+            logger.log("info", ("set_wakeup_fd(-1) failed: %s", error.into_value(py))).map(drop)
         }
         Err(error) => Err(error),
     }

@@ -22,7 +22,7 @@ use slots::{Args, Own, Ref, Signature, Spec, arg, opt};
 
 use super::UnixSelectorEventLoop;
 use crate::base_events::create_future;
-use crate::{exceptions, face};
+use crate::{exceptions, face, library};
 
 /// The most bytes for one call: more does not fit into a C integer everywhere.
 const MOST: isize = isize::MAX / 2 + 1;
@@ -201,7 +201,7 @@ fn watch_cancellation<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'
         return Err(PyTypeError::new_err("an argument is missing"));
     };
     let done = this.any().getattr(intern!(py, "_sock_sendfile_done"))?;
-    let callback = py.import(intern!(py, "functools"))?.getattr(intern!(py, "partial"))?.call1((done, socket))?;
+    let callback = library(py, "functools")?.getattr(intern!(py, "partial"))?.call1((done, socket))?;
     future.call_method1(intern!(py, "add_done_callback"), (callback,)).map(drop)
 }
 

@@ -23,6 +23,7 @@ use slots::{Args, Ref, Signature, arg};
 
 use super::UnixSelectorEventLoop;
 use crate::base_events::{Tls, connect_transport, tls_options};
+use crate::log::logger;
 use crate::selector_events::stop_serving;
 use crate::{exceptions, face};
 
@@ -59,7 +60,7 @@ fn new_socket(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 fn log_error(py: Python<'_>, text: &str, path: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let error = error.into_value(py).into_bound(py);
-    module(py, "logger")?.call_method1(intern!(py, "error"), (text, path, error)).map(drop)
+    logger(py, "unix_events")?.log("error", (text, path, error)).map(drop)
 }
 
 const CONNECTION: Signature<7> = Signature::method(

@@ -20,12 +20,13 @@ use slots::Ref;
 
 use super::{UnixSelectorEventLoop, drop_idle_pipe, handlers, pipe};
 use crate::base_events;
+use crate::library;
 
 /// Sets the descriptor; answers the one from before. None if this is not the main thread of the main interpreter.
 fn set(py: Python<'_>, fd: i32) -> PyResult<Option<i32>> {
     let keywords = PyDict::new(py);
     keywords.set_item(intern!(py, "warn_on_full_buffer"), false)?;
-    let set = py.import(intern!(py, "_signal"))?.getattr(intern!(py, "set_wakeup_fd"))?;
+    let set = library(py, "_signal")?.getattr(intern!(py, "set_wakeup_fd"))?;
     match set.call((fd,), Some(&keywords)) {
         Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(None),
         other => other?.extract().map(Some),
@@ -34,7 +35,7 @@ fn set(py: Python<'_>, fd: i32) -> PyResult<Option<i32>> {
 
 /// Whether this may be the main thread: it is while nobody has loaded `threading`.
 fn may_be_main_thread(py: Python<'_>) -> PyResult<bool> {
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = library(py, "sys")?.getattr(intern!(py, "modules"))?;
     let threading = modules.call_method1(intern!(py, "get"), ("threading",))?;
     if threading.is_none() {
         return Ok(true);

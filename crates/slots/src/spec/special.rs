@@ -20,9 +20,9 @@ use pyo3::{Borrowed, ffi};
 use super::{Answer, Spec, conjure, vector_args};
 use crate::args::Args;
 use crate::class::{Native, Ref, raw_new};
-use crate::door;
 use crate::own::borrowed;
 use crate::send::{Input, Sent};
+use crate::{depth, door};
 
 impl<T: Native> Spec<T> {
     /// `__init__`. For an immutable class also the quick path of a call.
@@ -80,7 +80,7 @@ impl<T: Native> Spec<T> {
         F: Fn(&Ref<'_, T>) -> PyResult<R> + Copy,
         R: Answer,
     {
-        self.slot(ffi::Py_tp_repr, unary::<T, F, R> as *mut c_void)
+        self.slot(ffi::Py_tp_repr, text::<T, F, R> as *mut c_void)
     }
 
     /// `__str__`.
@@ -89,7 +89,7 @@ impl<T: Native> Spec<T> {
         F: Fn(&Ref<'_, T>) -> PyResult<R> + Copy,
         R: Answer,
     {
-        self.slot(ffi::Py_tp_str, unary::<T, F, R> as *mut c_void)
+        self.slot(ffi::Py_tp_str, text::<T, F, R> as *mut c_void)
     }
 
     /// `__iter__`.
@@ -148,7 +148,10 @@ impl<T: Native> Spec<T> {
         {
             // SAFETY: as in `unary`. -1 means failure to CPython, so a hash of -1 is given as -2, as CPython does.
             unsafe {
-                door::enter(-1, |_| conjure::<F>()(Ref::from_ptr_ref(&this)).map(|h| if h == -1 { -2 } else { h }))
+                door::enter(-1, |py| {
+                    let hash = depth::deeper(py, depth::HASHING, || conjure::<F>()(Ref::from_ptr_ref(&this)))?;
+                    Ok(if hash == -1 { -2 } else { hash })
+                })
             }
         }
         self.slot(ffi::Py_tp_hash, call::<T, F> as *mut c_void)
@@ -213,7 +216,10 @@ impl<T: Native> Spec<T> {
                     let Some(op) = pyo3::basic::CompareOp::from_raw(op) else {
                         return Ok(py.NotImplemented().into_ptr());
                     };
-                    match conjure::<F>()(Ref::from_ptr_ref(&this), &Borrowed::from_ptr(py, other), op)? {
+                    let other = Borrowed::from_ptr(py, other);
+                    let compared =
+                        depth::deeper(py, depth::COMPARING, || conjure::<F>()(Ref::from_ptr_ref(&this), &other, op))?;
+                    match compared {
                         Some(answer) => answer.answer(py),
                         None => Ok(py.NotImplemented().into_ptr()),
                     }
@@ -298,6 +304,20 @@ where
 {
     // SAFETY: CPython calls a slot under the GIL, with an instance of the class that has it.
     unsafe { door::enter(ptr::null_mut(), |py| conjure::<F>()(Ref::from_ptr_ref(&this))?.answer(py)) }
+}
+
+/// As `unary`, for what may write the object itself again.
+unsafe extern "C" fn text<T: Native, F, R>(this: *mut ffi::PyObject) -> *mut ffi::PyObject
+where
+    F: Fn(&Ref<'_, T>) -> PyResult<R> + Copy,
+    R: Answer,
+{
+    // SAFETY: as in `unary`.
+    unsafe {
+        door::enter(ptr::null_mut(), |py| {
+            depth::deeper(py, depth::WRITING, || conjure::<F>()(Ref::from_ptr_ref(&this)))?.answer(py)
+        })
+    }
 }
 
 /// Runs `f` with the arguments of a call that came as tuple and dict.

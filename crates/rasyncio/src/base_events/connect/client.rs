@@ -22,7 +22,8 @@ use super::{
     BaseEventLoop, Tls, check_ssl_socket, close_new, connect_transport, is_debug, none, socket_module,
     stream_socket_expected, tls_options,
 };
-use crate::face;
+use crate::log::logger;
+use crate::{face, library};
 
 /// One attempt to connect: a socket, or an OSError; all errors of the attempt go to a list of their own in `errors`.
 fn connect_one<'py>(
@@ -144,7 +145,7 @@ fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -
             }
         }
         if as_group {
-            let group = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "ExceptionGroup"))?;
+            let group = library(py, "builtins")?.getattr(intern!(py, "ExceptionGroup"))?;
             return Ok(PyErr::from_value(group.call1(("create_connection failed", errors))?));
         }
         let texts: Vec<String> = errors.iter().map(|e| Ok(e.str()?.to_string())).collect::<PyResult<_>>()?;
@@ -270,9 +271,9 @@ fn log_connected(co: &Co, event_loop: Kept, address: Kept, connected: &Own) -> P
     let (transport, protocol) = connected.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
     let (host, port) = co.get(address).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
     let socket = transport.call_method1(intern!(py, "get_extra_info"), (intern!(py, "socket"),))?;
-    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
+    let logger = logger(py, "base_events")?;
     let text = "%r connected to %s:%r: (%r, %r)";
-    logger.call_method1(intern!(py, "debug"), (text, socket, host, port, transport, protocol)).map(drop)
+    logger.log("debug", (text, socket, host, port, transport, protocol)).map(drop)
 }
 
 /// Resolves and tries the addresses until one is connected.

@@ -22,6 +22,7 @@ use slots::{Args, Co, Kept, Ref, Signature, arg};
 
 use super::{BaseEventLoop, close_new, create_future, is_debug, none, set_reuse_port, socket_module};
 use crate::face;
+use crate::log::logger;
 
 const ENDPOINT: Signature<9> = Signature::method(
     "BaseEventLoop.create_datagram_endpoint",
@@ -172,9 +173,9 @@ fn remove_stale(path: &Bound<'_, PyAny>) -> PyResult<()> {
     match removed {
         Err(error) if error.is_instance_of::<PyFileNotFoundError>(py) => Ok(()),
         Err(error) if error.is_instance_of::<PyOSError>(py) => {
-            let logger = base_events.getattr(intern!(py, "logger"))?;
+            let logger = logger(py, "base_events")?;
             let text = "Unable to check or remove stale UNIX socket %r: %r";
-            logger.call_method1(intern!(py, "error"), (text, path, error.value(py))).map(drop)
+            logger.log("error", (text, path, error.value(py))).map(drop)
         }
         other => other,
     }
@@ -358,11 +359,11 @@ fn log_created(
     }
     let (local, remote) = co.get(addresses).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
     let (transport, protocol) = (co.get(transport), co.get(protocol));
-    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
+    let logger = logger(py, "base_events")?;
     if wanted.local {
         let text = "Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)";
-        return logger.call_method1(intern!(py, "info"), (text, local, remote, transport, protocol)).map(drop);
+        return logger.log("info", (text, local, remote, transport, protocol)).map(drop);
     }
     let text = "Datagram endpoint remote_addr=%r created: (%r, %r)";
-    logger.call_method1(intern!(py, "debug"), (text, remote, transport, protocol)).map(drop)
+    logger.log("debug", (text, remote, transport, protocol)).map(drop)
 }

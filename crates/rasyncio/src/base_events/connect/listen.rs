@@ -17,7 +17,8 @@ use pyo3::types::{PyBool, PyDict, PyList, PySet, PyString, PyTuple};
 use slots::{Args, Ref, Signature, arg};
 
 use super::{BaseEventLoop, check_ssl_socket, constant, none, set_reuse_port, socket_module, stream_socket_expected};
-use crate::face;
+use crate::log::logger;
+use crate::{face, library};
 
 const SERVER: Signature<14> = Signature::method(
     "BaseEventLoop.create_server",
@@ -145,8 +146,8 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
         }
         let py = co.py();
         if co.get(event_loop).call_method0(intern!(py, "get_debug"))?.is_truthy()? {
-            let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
-            logger.call_method1(intern!(py, "info"), ("%r is serving", co.get(server)))?;
+            let logger = logger(py, "base_events")?;
+            logger.log("info", ("%r is serving", co.get(server)))?;
         }
         Ok(co.get(server).into())
     })
@@ -205,7 +206,7 @@ fn bind_one<'py>(
     let debug = event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?;
     let warn = |text: String| -> PyResult<()> {
         if debug {
-            base_events.getattr(intern!(py, "logger"))?.call_method1(intern!(py, "warning"), (text,))?;
+            logger(py, "base_events")?.log("warning", (text,))?;
         }
         Ok(())
     };
@@ -251,7 +252,7 @@ fn bind_one<'py>(
     let reason = error.value(py).str()?.to_string().to_lowercase();
     let text = format!("error while attempting to bind on address {}: {reason}", address.repr()?);
     let errno = error.value(py).getattr(intern!(py, "errno"))?;
-    let unavailable = py.import(intern!(py, "errno"))?.getattr(intern!(py, "EADDRNOTAVAIL"))?;
+    let unavailable = library(py, "errno")?.getattr(intern!(py, "EADDRNOTAVAIL"))?;
     if errno.eq(unavailable)? {
         sockets.call_method0(intern!(py, "pop"))?;
         socket.call_method0(intern!(py, "close"))?;

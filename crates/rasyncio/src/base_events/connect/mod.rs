@@ -36,8 +36,9 @@ use self::resolve::{ensure_resolved, getaddrinfo, getaddrinfo_debug, interleave,
 use self::tls::make_transport;
 use super::{BaseEventLoop, create_future};
 use crate::events::LoopCore;
-use crate::face;
+use crate::log::logger;
 use crate::sslproto::start_tls;
+use crate::{face, library};
 
 pub use self::client::Attempt;
 pub use self::tls::{Tls, tls_options};
@@ -85,7 +86,7 @@ fn set_reuse_port(socket: &Bound<'_, PyAny>) -> PyResult<()> {
 fn check_ssl_socket(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
     // Nobody can have an SSLSocket without the ssl module.
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = library(py, "sys")?.getattr(intern!(py, "modules"))?;
     let ssl = modules.call_method1(intern!(py, "get"), ("ssl",))?;
     if !ssl.is_none() && socket.is_instance(&ssl.getattr(intern!(py, "SSLSocket"))?)? {
         return Err(PyTypeError::new_err("Socket cannot be of type SSLSocket"));
@@ -155,8 +156,8 @@ fn log_handled(co: &Co, event_loop: Kept, accepted: &Own) -> PyResult<()> {
     }
     let (transport, protocol) = accepted.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
     let socket = transport.call_method1(intern!(py, "get_extra_info"), (intern!(py, "socket"),))?;
-    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "debug"), ("%r handled: (%r, %r)", socket, transport, protocol)).map(drop)
+    let logger = logger(py, "base_events")?;
+    logger.log("debug", ("%r handled: (%r, %r)", socket, transport, protocol)).map(drop)
 }
 
 fn connect_accepted<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -12,7 +12,7 @@ use slots::{Args, Co, Kept, Own, Ref, Signature, arg};
 
 use super::{BaseEventLoop, is_debug};
 use crate::base_events::create_future;
-use crate::face;
+use crate::log::logger;
 
 /// Which end of a pipe.
 #[derive(Clone, Copy)]
@@ -71,6 +71,6 @@ fn log_connected(co: &Co, [event_loop, pipe, transport, protocol]: [Kept; 4], en
         End::Write => "Write pipe %r connected: (%r, %r)",
     };
     let number = co.get(pipe).call_method0(intern!(py, "fileno"))?;
-    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "debug"), (text, number, co.get(transport), co.get(protocol))).map(drop)
+    let logger = logger(py, "base_events")?;
+    logger.log("debug", (text, number, co.get(transport), co.get(protocol))).map(drop)
 }

@@ -18,6 +18,7 @@ use slots::{Args, Co, Kept, Own, Ref, Signature, arg, opt};
 use super::{BaseEventLoop, constant, none, socket_module};
 use crate::base_events::run;
 use crate::face;
+use crate::log::logger;
 
 /// The address info of a numeric host, or None where a look-up is needed.
 pub(super) fn ipaddr_info<'py>(
@@ -236,14 +237,14 @@ pub(super) fn getaddrinfo_debug<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args
             text.push_str(&format!(", {name}={}", value.repr()?));
         }
     }
-    let logger = face(py, "base_events")?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "debug"), ("Get address info %s", &text))?;
+    let logger = logger(py, "base_events")?;
+    logger.log("debug", ("Get address info %s", &text))?;
     let begun = run::time_of(this.base())?;
     let positional = PyTuple::new(py, &all)?;
     let infos = socket_module(py)?.getattr(intern!(py, "getaddrinfo"))?.call1(positional)?;
     let taken = run::time_of(this.base())? - begun;
     let text = format!("Getting address info {text} took {:.3}ms: {}", taken * 1e3, infos.repr()?);
     let limit: f64 = this.any().getattr(intern!(py, "slow_callback_duration"))?.extract()?;
-    logger.call_method1(if taken >= limit { "info" } else { "debug" }, (text,))?;
+    logger.log(if taken >= limit { "info" } else { "debug" }, (text,))?;
     Ok(infos.into())
 }

@@ -50,6 +50,7 @@ use super::flow::Marks;
 use super::on_socket::{self, OnSocket};
 use crate::events::core::call_soon;
 use crate::events::{Kind, LoopCore};
+use crate::library;
 use crate::{exceptions, futures};
 
 /// The most bytes that are received of one datagram.
@@ -187,7 +188,7 @@ impl Failure {
 /// The family of a socket whose datagrams need no socket object: a plain socket, which keeps its number where it is looked for.
 fn family_of(socket: &Bound<'_, PyAny>, fd: i32) -> PyResult<Family> {
     let py = socket.py();
-    let module = py.import(intern!(py, "socket"))?;
+    let module = library(py, "socket")?;
     let is_plain = socket.get_type().is(&module.getattr(intern!(py, "socket"))?);
     if !is_plain || slots::front_number(socket) != Some(fd) {
         return Ok(Family::Foreign);

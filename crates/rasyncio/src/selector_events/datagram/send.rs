@@ -23,6 +23,7 @@ use super::address::Family;
 use super::end::{call_connection_lost, fatal_error};
 use super::{DatagramTransport, Failure, HEADER, State, WRITE, error_received};
 use crate::face;
+use crate::log::logger;
 use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
 
@@ -82,8 +83,8 @@ fn sent_to_nowhere(this: &Ref<'_, DatagramTransport>) -> PyResult<()> {
     let py = this.py();
     let threshold: u32 = face(py, "constants")?.getattr(intern!(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES"))?.extract()?;
     if this.conn_lost() >= threshold {
-        let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
+        let logger = logger(py, "selector_events")?;
+        logger.log("warning", ("socket.send() raised exception.",))?;
     }
     this.lost_datagrams.set(this.lost_datagrams.get().saturating_add(1));
     Ok(())

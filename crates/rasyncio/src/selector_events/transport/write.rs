@@ -25,6 +25,7 @@ use slots::Ref;
 
 use super::end::{call_connection_lost, fatal_error};
 use super::{SocketTransport, WRITE, would_block};
+use crate::log::logger;
 use crate::selector_events::ends::leaves;
 use crate::selector_events::on_socket::OnSocket;
 use crate::selector_events::watch;
@@ -57,8 +58,8 @@ pub(super) fn write_lost(this: &Ref<'_, SocketTransport>) -> PyResult<()> {
     let py = this.py();
     let threshold: u32 = face(py, "constants")?.getattr(intern!(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES"))?.extract()?;
     if this.conn_lost.get() >= threshold {
-        let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "warning"), ("socket.send() raised exception.",))?;
+        let logger = logger(py, "selector_events")?;
+        logger.log("warning", ("socket.send() raised exception.",))?;
     }
     this.conn_lost.set(this.conn_lost.get() + 1);
     Ok(())

@@ -330,7 +330,9 @@ fn init(this: &Ref<'_, StreamReader>, args: &Args<'_, '_>) -> PyResult<()> {
         None => event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?,
     };
     if debug {
-        this.source_traceback.set(crate::format_helpers::extract_stack(py, None)?);
+        if let Some(stack) = crate::format_helpers::extract_stack(py)? {
+            this.source_traceback.set(stack);
+        }
     }
     this.event_loop.set(event_loop);
     Ok(())

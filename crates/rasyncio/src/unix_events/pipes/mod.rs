@@ -44,6 +44,7 @@ use self::write::WritePipe;
 use crate::events::core::{call_soon, call_soon_by_name};
 use crate::events::{Kind, LoopCore};
 use crate::face;
+use crate::log::logger;
 use crate::selector_events::BaseSelectorEventLoop;
 use crate::selector_events::ends::{Ends, extra_info, report_end};
 
@@ -224,8 +225,8 @@ impl PipeTransport {
         if !PipeTransport::is_debug(this)? {
             return Ok(());
         }
-        let logger = face(this.py(), "unix_events")?.getattr(intern!(this.py(), "logger"))?;
-        logger.call_method1(level, (text, this.any())).map(drop)
+        let logger = logger(this.py(), "unix_events")?;
+        logger.log(level, (text, this.any())).map(drop)
     }
 
     /// An error that ends the transport: expected ones are debug mode's news, the others the exception handler's.

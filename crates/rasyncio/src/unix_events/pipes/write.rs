@@ -26,6 +26,7 @@ use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{File, PipeTransport, is_would_block, loop_of, os, would_block};
 use crate::events::Kind;
+use crate::log::logger;
 use crate::selector_events::ends::leaves;
 use crate::selector_events::flow::Marks;
 use crate::selector_events::transport::bytes_of;
@@ -165,9 +166,9 @@ fn write_lost(this: &Ref<'_, WritePipe>) -> PyResult<()> {
     let py = this.py();
     let threshold: u32 = face(py, "constants")?.getattr(intern!(py, "LOG_THRESHOLD_FOR_CONNLOST_WRITES"))?.extract()?;
     if this.conn_lost.get() >= threshold {
-        let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
+        let logger = logger(py, "unix_events")?;
         let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
-        logger.call_method1(intern!(py, "warning"), (text,))?;
+        logger.log("warning", (text,))?;
     }
     this.conn_lost.set(this.conn_lost.get() + 1);
     Ok(())

@@ -30,6 +30,7 @@ use pyo3::types::{PyModule, PyTuple};
 use slots::{Args, Own, Signature, add_function, arg};
 
 use crate::face;
+use crate::log::logger;
 
 pub use self::pidfd::PidfdChildWatcher;
 pub use self::threaded::ThreadedChildWatcher;
@@ -44,18 +45,18 @@ pub fn os(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// Writes a warning, in logging's manner: a format and what belongs in it.
 pub fn log_warning<'py>(py: Python<'py>, text: &str, values: &[&Bound<'py, PyAny>]) -> PyResult<()> {
-    let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
+    let logger = logger(py, "unix_events")?;
     let mut all = vec![text.into_pyobject(py)?.into_any()];
     all.extend(values.iter().map(|&value| value.clone()));
-    logger.getattr(intern!(py, "warning"))?.call1(PyTuple::new(py, all)?).map(drop)
+    logger.log("warning", PyTuple::new(py, all)?)
 }
 
 /// In the debug mode of `event_loop`, a record of an exit.
 fn log_exit<'py>(event_loop: &Bound<'py, PyAny>, pid: &Bound<'py, PyAny>, code: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = event_loop.py();
     if event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()? {
-        let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
-        logger.call_method1(intern!(py, "debug"), ("process %s exited with returncode %s", pid, code))?;
+        let logger = logger(py, "unix_events")?;
+        logger.log("debug", ("process %s exited with returncode %s", pid, code))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::events::get_running_loop;
 use crate::face;
+use crate::log::logger;
 
 class! {
     /// Watches by SIGCHLD, for all loops.
@@ -105,11 +106,9 @@ fn on_signal(this: &Ref<'_, MultiLoopChildWatcher>) -> PyResult<()> {
     let py = this.py();
     match this.any().call_method0(intern!(py, "_do_waitpid_all")) {
         Err(error) if error.is_instance_of::<PyException>(py) => {
-            let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
-            let keywords = PyDict::new(py);
-            keywords.set_item(intern!(py, "exc_info"), error.into_value(py))?;
-            let warning = logger.getattr(intern!(py, "warning"))?;
-            warning.call(("Unknown exception in SIGCHLD handler",), Some(&keywords)).map(drop)
+            let error = error.into_value(py).into_bound(py).into_any();
+            let logger = logger(py, "unix_events")?;
+            logger.log_error("warning", ("Unknown exception in SIGCHLD handler",), Some(&error))
         }
         other => other.map(drop),
     }

@@ -22,6 +22,7 @@ use super::{
     wait_for,
 };
 use crate::face;
+use crate::log::logger;
 
 class! {
     /// What the watchers by SIGCHLD share.
@@ -271,9 +272,9 @@ fn reap_all(this: &Ref<'_, FastChildWatcher>) -> PyResult<()> {
         } else if this.starting.get() > 0 {
             dict(py, &this.zombies)?.set_item(&pid, &code)?;
             if in_debug(this.base())? {
-                let logger = face(py, "unix_events")?.getattr(intern!(py, "logger"))?;
+                let logger = logger(py, "unix_events")?;
                 let text = "unknown process %s exited with returncode %s";
-                logger.call_method1(intern!(py, "debug"), (text, pid, code))?;
+                logger.log("debug", (text, pid, code))?;
             }
         } else {
             log_warning(py, "Caught subprocess termination from unknown pid: %d -> %d", &[&pid, &code])?;
