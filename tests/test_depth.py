@@ -136,3 +136,149 @@ def test_a_chain_of_awaits_ends_with_an_error(length, limit, stack, expected):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout.strip() in expected
+
+
+# Objects that are among the values that they hold, or that hold a long chain of one another.
+SELF_HELD = """
+import sys
+import {package} as asyncio
+
+sys.setrecursionlimit({limit})
+loop = asyncio.new_event_loop()
+
+
+class Holds:
+    def __init__(self, held):
+        self.held = held
+
+    def __repr__(self):
+        return repr(self.held)
+
+
+def timer(**names):
+    handle = asyncio.TimerHandle(1000.0, print, (), loop)
+    for name, value in names.items():
+        setattr(handle, "_" + name, value)
+    return handle
+
+
+def hash_of_itself():
+    handle = timer()
+    handle._when = handle
+    return hash(handle)
+
+
+def hash_of_a_chain():
+    handle = timer()
+    for _ in range(100_000):
+        handle = timer(when=handle)
+    return hash(handle)
+
+
+def equal_to_a_chain():
+    one, other = timer(when=1), timer(when=1)
+    for _ in range(100_000):
+        one, other = timer(when=1, args=(one,)), timer(when=1, args=(other,))
+    return one == other
+
+
+def equal_and_holding_themselves():
+    one, other = timer(when=1), timer(when=1)
+    one._args, other._args = [one], [other]
+    return one == other
+
+
+def not_greater_and_holding_themselves():
+    one, other = timer(when=1), timer(when=1)
+    one._callback, other._callback = [one], [other]
+    return one <= other
+
+
+def repr_of(make):
+    def write():
+        item, hold = make()
+        hold(item)
+        return len(repr(item))
+
+    return write
+
+
+def queue():
+    queue = asyncio.Queue()
+    return queue, queue.put_nowait
+
+
+def handle():
+    handle = loop.call_soon(print)
+    return handle, lambda item: setattr(handle, "_callback", Holds(item))
+
+
+def late_timer():
+    handle = timer()
+    return handle, lambda item: setattr(handle, "_when", Holds(item))
+
+
+def future():
+    future = loop.create_future()
+    return future, lambda item: future.set_result(Holds(item))
+
+
+def failed_future():
+    future = loop.create_future()
+
+    def hold(item):
+        future.set_exception(ValueError(Holds(item)))
+        future.exception()
+
+    return future, hold
+
+
+def reader():
+    reader = asyncio.StreamReader(loop=loop)
+    return reader, lambda item: reader.set_exception(ValueError(Holds(item)))
+
+
+def chain_of_queues():
+    queue = asyncio.Queue()
+    for _ in range(100_000):
+        outer = asyncio.Queue()
+        outer.put_nowait(queue)
+        queue = outer
+    return queue, lambda item: None
+
+
+def chain_of_futures():
+    future = loop.create_future()
+    for _ in range(100_000):
+        outer = loop.create_future()
+        outer.set_result(Holds(future))
+        future = outer
+    return future, lambda item: None
+
+
+tests = [hash_of_itself, hash_of_a_chain, equal_to_a_chain, equal_and_holding_themselves, not_greater_and_holding_themselves]
+tests += [repr_of(make) for make in (queue, handle, late_timer, future, failed_future, reader, chain_of_queues, chain_of_futures)]
+for test in tests:
+    try:
+        print(type(test()).__name__)
+    except RecursionError:
+        print("RecursionError")
+"""
+
+
+@pytest.mark.parametrize("limit", [1000, 1_000_000])
+def test_what_objects_hold_of_themselves_ends_with_an_error(limit):
+    """Where asyncio raises RecursionError, so is it here; where the limit is out of reach, it is never a crash."""
+
+    def lines(package):
+        program = SELF_HELD.format(package=package, limit=limit)
+        command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-800:]
+        return done.stdout.splitlines()
+
+    seen = lines("rasyncio")
+    assert len(seen) == 13
+    assert set(seen) <= {"int", "bool", "RecursionError"}
+    if limit == 1000:
+        assert seen == lines("asyncio")
