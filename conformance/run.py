@@ -5,6 +5,7 @@
     conformance/run.py test_tasks               one file; also test_tasks.RunTests or test_tasks.RunTests.test_x
     conformance/run.py --all                    every file of test_asyncio, and the other files
     conformance/run.py --package asyncio        the baseline: the same tests on the stock asyncio
+    conformance/run.py --dev                    under -X dev; what the stock asyncio fails there too does not count
 
 Each file has a child process and an empty working folder of its own, each test a time limit; a test that hangs or kills
 its process is recorded as such, and the rest of its file is run by another process.  The status is 0 if every test passed,
@@ -147,6 +148,25 @@ def run_again(environment, file, names, arguments, log_folder):
             file.results[name]["again"] = result["status"] if result else "did not run"
 
 
+def excuse(environment, file, names, arguments, log_folder):
+    """Runs tests of `file` that failed on the stock asyncio, in the same way; those that fail there, too, count as skipped."""
+    log = log_folder / f"{short(file.module)}-asyncio.txt"
+    stock = run_file(environment, file.module, file.rest, arguments.limit, log, lambda *_: None, only=names)
+    for name in names:
+        result = stock.results.get(name)
+        if result is not None and result["status"] not in PASSING and name in file.results:
+            file.results[name] = {"status": "skipped", "why": f"{arguments.package} fails as asyncio does: {result['why']}"}
+
+
+def failed_tests(verdict, file):
+    """The names of tests that neither passed, nor were skipped, nor are known to fail."""
+    return [
+        name
+        for name, result in file.results.items()
+        if result["status"] not in (*PASSING, "skipped") and not verdict.known_entry(short(name))
+    ]
+
+
 def table(verdict):
     """Counts by file and kind, as lines of text."""
     head = ["file", *KINDS, "known", "skipped", "seconds"]
@@ -217,6 +237,7 @@ def parse():
     parser.add_argument("-j", "--jobs", type=int, default=1, help="files to run at the same time")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for one test (default: %(default)g)")
     parser.add_argument("--again", action="store_true", help="run failed tests once more, alone, before they count")
+    parser.add_argument("--dev", action="store_true", help="run the tests under -X dev, and count what asyncio passes there")
     parser.add_argument("-o", "--output", type=Path, help="write the results to this JSON file")
     parser.add_argument("--traces", action="store_true", help="show whole tracebacks")
     parser.add_argument("--logs", type=Path, help="keep what the tests print in this folder")
@@ -247,8 +268,12 @@ def main():
         return 0
     version = platform.python_version()
     known = read_known(version) if arguments.package != "asyncio" else []
+    for entry in known:
+        entry.may_pass |= arguments.dev  # the list is of what fails without it
     started = time.monotonic()
-    environment = Environment(arguments.package, arguments.path)
+    options = ["-X", "dev"] if arguments.dev else []
+    environment = Environment(arguments.package, arguments.path, options)
+    stock = Environment("asyncio", options=options)
     try:
         package = arguments.package
         answer = environment.ask(f"import conformance_substitute; conformance_substitute.check({package!r})")
@@ -263,19 +288,17 @@ def main():
         verdict = Verdict(version, known)
         for file in files:
             if arguments.again:
-                bad = [
-                    name
-                    for name, result in file.results.items()
-                    if result["status"] not in (*PASSING, "skipped") and not verdict.known_entry(short(name))
-                ]
-                if bad:
+                if bad := failed_tests(verdict, file):
                     run_again(environment, file, bad, arguments, log_folder)
+            if arguments.dev and (bad := failed_tests(verdict, file)):
+                excuse(stock, file, bad, arguments, log_folder)
             verdict.add(file)
         verdict.close({short(module) for module, rest in places if not rest})
         if arguments.output:
             write_json(arguments.output, verdict, environment, time.monotonic() - started)
     finally:
         environment.remove()
+        stock.remove()
     print_report(verdict, arguments)
     return 1 if verdict.failures() else 0
 

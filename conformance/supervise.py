@@ -28,8 +28,8 @@ PATIENCE = 15.0  # beyond the child's own watchdog
 class Environment:
     """A virtual environment of the running interpreter in which asyncio is the package under test, from start-up on."""
 
-    def __init__(self, package, paths=()):
-        self.package = package
+    def __init__(self, package, paths=(), options=()):
+        self.package, self.options = package, options
         self.folder = Path(tempfile.mkdtemp(prefix="conformance-"))
         venv.EnvBuilder(symlinks=True, with_pip=False).create(self.folder / "env")
         self.python = self.folder / "env" / "bin" / "python"
@@ -79,7 +79,15 @@ class Child:
         self.log = log.open("a+b")
         self.log_start = self.log.seek(0, os.SEEK_END)
         self.reader, writer = os.pipe()
-        command = [environment.python, environment.child, "--descriptor", writer, "--package", environment.package]
+        command = [
+            environment.python,
+            *environment.options,
+            environment.child,
+            "--descriptor",
+            writer,
+            "--package",
+            environment.package,
+        ]
         command += ["--module", file.module, "--rest", file.rest, "--limit", limit]
         if selection:
             (self.folder / "selection.json").write_text(json.dumps(selection), encoding="utf-8")
