@@ -12,10 +12,24 @@ if _sys.implementation.name != "cpython" or not (3, 11) <= _sys.version_info[:2]
         "rasyncio needs CPython 3.11 to 3.15, and this is %s %d.%d" % (_sys.implementation.name, *_sys.version_info[:2])  # noqa: UP031
     )
 
+# First of all, so that an interpreter that may not have the native module is left as it was.
+try:
+    from ._rasyncio import __version__ as __version__
+except ImportError as _error:
+    if "does not support loading in subinterpreters" not in str(_error):
+        raise
+    _refusal = ImportError(
+        "rasyncio works in the main interpreter only, and this is a sub-interpreter; under mod_wsgi set "
+        "`WSGIApplicationGroup %{GLOBAL}`, under uWSGI `single-interpreter = true`, or use asyncio here",
+        name=__name__,
+    )
+    # rasyncio_install.pth keeps silent about this one.
+    _refusal.only_in_main_interpreter = True
+    raise _refusal from None
+
 from ._install import install as install
 from ._install import uninstall as uninstall
 from ._lazy import lazily as _lazily
-from ._rasyncio import __version__ as __version__
 from ._rasyncio import _keep_modules
 
 # These make up `__all__`, in asyncio's order.

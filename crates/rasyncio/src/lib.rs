@@ -139,6 +139,7 @@ mod _rasyncio {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        slots::main_only(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         events::add(module)?;
         base_events::add(module)?;

@@ -21,6 +21,7 @@
 //! | `frames` | the frame of Python code that runs |
 //! | `function` | Python functions whose quick cases are answered natively |
 //! | `kind` | questions to type objects |
+//! | `interpreter` | the main interpreter, the only one that may have native classes |
 //! | `modules` | modules by name, also while the interpreter ends |
 //! | `audit` | events for `sys.addaudithook` |
 //! | `raise` | raising with the context that a traceback shows |
@@ -37,6 +38,7 @@ mod depth;
 mod door;
 mod frames;
 mod function;
+mod interpreter;
 mod kind;
 mod modules;
 mod own;
@@ -61,6 +63,7 @@ pub use depth::recursion;
 pub use door::{Stay, caught, stay};
 pub use frames::{current_frame, recursion_limit};
 pub use function::divert;
+pub use interpreter::main_only;
 pub use kind::{VERSION, Version, is_exact_coroutine, is_generator, recursive_repr};
 pub use modules::{Modules, Namespace, without};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
