@@ -41,9 +41,6 @@ class BaseSelectorEventLoop(_rasyncio._BaseSelectorEventLoop, BaseEventLoop):
     selector is a `selectors` object; without it the loop has a poller of its own, which is much faster.
     """
 
-    # What wakes the loop is no pair of sockets; a derived class may have one.
-    _ssock = _csock = None
-
 
 class _SelectorTransport(_FlowControlMixin, Transport):
     """What the classes of transports on sockets derive from."""

@@ -210,6 +210,11 @@ impl LoopCore {
         this.version.set(Version::of(this.any()));
     }
 
+    /// Has a hook called by its name on this loop from now on.
+    pub fn ask_by_name(this: &Ref<'_, LoopCore>, hook: Hook) {
+        this.on_instance.set(this.on_instance.get() | 1 << hook as u32);
+    }
+
     /// Notes an attribute set on the instance. Answers whether it is to be set.
     fn note_attribute(
         this: &Ref<'_, LoopCore>,
@@ -410,7 +415,7 @@ impl LoopCore {
     }
 }
 
-fn is_method_descriptor(object: &Bound<'_, PyAny>) -> bool {
+pub fn is_method_descriptor(object: &Bound<'_, PyAny>) -> bool {
     object.get_type().name().is_ok_and(|name| name == "method_descriptor")
 }
 

@@ -5,6 +5,7 @@
 //!
 //! - `watch`: who hears of which descriptor.
 //! - `turn`: the native turn.
+//! - `self_pipe`: what wakes the loop.
 //! - `transport`: stream sockets under protocols.
 //! - `datagram`: datagram sockets under protocols.
 //! - `by_class`: transports made by calling their class.
@@ -20,7 +21,7 @@
 //! when somebody looks at `_selector`, it registers there with `(reader, writer)` handles as data, as CPython does, and the
 //! general turn of `base_events` drives it; everything Python can do to such a selector works.
 //!
-//! Invariants: the waker is watched from birth to close. After close there is no poller and no descriptor.
+//! Invariants: what wakes the loop is watched from birth to close. After close there is no poller and no descriptor.
 
 mod accept;
 mod by_class;
@@ -31,6 +32,7 @@ pub mod flow;
 mod on_socket;
 mod plain;
 mod quick_sock;
+mod self_pipe;
 mod sendfile;
 mod sock;
 pub mod transport;
@@ -42,7 +44,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use engine::interest::Interests;
-use engine::sys::{Events, Interest, Poller, Registrar, Trigger, Waker};
+use engine::sys::{Events, Poller, Waker};
 use engine::turn::{Courtesy, Hunch, Portion};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -80,12 +82,21 @@ impl Visit for InterestTable {
     }
 }
 
+/// Called when the pair or the selectors object of a loop is made.
+pub type PairMade = fn(&Ref<'_, BaseSelectorEventLoop>) -> PyResult<()>;
+
 class! {
     /// A loop on a readiness poller.
     pub struct BaseSelectorEventLoop: BaseEventLoop {
         interests: InterestTable,
         poller: Plain<RefCell<Option<Rc<Poller>>>>,
         waker: Plain<RefCell<Option<Rc<Waker>>>>,
+        /// The sockets that wake the loop in the waker's place, once Python code has asked for them.
+        ssock: Slot,
+        csock: Slot,
+        has_pair: Cell<bool>,
+        /// What a derived class does when the pair or the selectors object is made.
+        pub(crate) pair_made: Plain<Cell<Option<PairMade>>>,
         events: Plain<RefCell<Option<Events>>>,
         courtesy: Plain<RefCell<Option<Courtesy>>>,
         /// Where received bytes stand until a bytes object is made of them.
@@ -185,28 +196,15 @@ impl BaseSelectorEventLoop {
             let logger = logger(py, "selector_events")?;
             logger.log("debug", ("Using selector: %s", name))?;
         }
-        this.any().call_method0(intern!(py, "_make_self_pipe")).map(drop)
+        this.any().call_method0(intern!(py, "_make_self_pipe"))?;
+        BaseSelectorEventLoop::expose_overridden(this)
     }
 
-    /// The waker and its place in the poller or the selectors object.
-    fn make_waker(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
-        let failed = |error| exceptions::os_error(this.py(), error);
-        let waker = Rc::new(Waker::new().map_err(failed)?);
-        let poller = this.poller.borrow().clone();
-        *this.waker.borrow_mut() = Some(waker.clone());
-        this.internal_fds.set(this.internal_fds.get() + 1);
-        match poller {
-            Some(poller) => poller.add(waker.fd(), WAKER_TOKEN, Interest::Read, Trigger::Level).map_err(failed),
-            None => BaseSelectorEventLoop::watch_waker(this, &waker),
-        }
-    }
-
-    /// In a forked child: a poller and a waker of its own, in place of those that the parent goes on to use.
+    /// In a forked child: a poller of its own, in place of the one that the parent goes on to use.
     fn renew_poller(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<Rc<Poller>> {
         let poller = Rc::new(Poller::new().map_err(|error| exceptions::os_error(this.py(), error))?);
         let inherited = this.poller.borrow_mut().replace(poller.clone());
         drop(inherited);
-        BaseSelectorEventLoop::make_waker(this)?;
         Ok(poller)
     }
 
@@ -215,10 +213,14 @@ impl BaseSelectorEventLoop {
         self.poller.borrow().is_some()
     }
 
-    fn watch_waker(this: &Ref<'_, BaseSelectorEventLoop>, waker: &Waker) -> PyResult<()> {
-        let py = this.py();
-        let read = this.any().getattr(intern!(py, "_read_from_self"))?;
-        this.any().call_method1(intern!(py, "_add_reader"), (waker.fd(), read)).map(drop)
+    /// Whether the loop waits on a selectors object.
+    pub fn has_selector(&self) -> bool {
+        self.selector.is_set()
+    }
+
+    /// The socket that wakes the loop, if Python code has asked for it.
+    pub fn real_csock<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        if self.has_pair.get() { self.csock.get(py) } else { None }
     }
 
     /// The selectors object, made now if the loop had its own poller until now.
@@ -261,20 +263,12 @@ impl BaseSelectorEventLoop {
             };
         }
         drop((table, poller));
-        let waker = this.waker.borrow().clone();
-        if let Some(waker) = waker {
-            BaseSelectorEventLoop::watch_waker(this, &waker)?;
+        if this.has_pair.get() {
+            BaseSelectorEventLoop::tell_pair_made(this)?;
+        } else {
+            BaseSelectorEventLoop::expose_self_pipe(this)?;
         }
         Ok(Some(selector))
-    }
-
-    /// Wakes the loop from its wait.
-    pub fn wake(&self) {
-        let waker = self.waker.borrow().clone();
-        if let Some(waker) = waker {
-            // An eventfd that cannot be written to is one whose loop is about to look anyway.
-            let _ = waker.wake();
-        }
     }
 
     /// `_transports`: descriptors of live transports, as a dictionary from the first look on.
@@ -332,19 +326,6 @@ impl BaseSelectorEventLoop {
         }
         Ok(())
     }
-
-    fn close_waker(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
-        let py = this.py();
-        let waker = this.waker.borrow_mut().take();
-        if let (Some(waker), true) = (&waker, this.selector.is_set()) {
-            this.any().call_method1(intern!(py, "_remove_reader"), (waker.fd(),))?;
-        }
-        if waker.is_some() {
-            this.internal_fds.set(this.internal_fds.get() - 1);
-        }
-        drop(waker);
-        Ok(())
-    }
 }
 
 impl Class for BaseSelectorEventLoop {
@@ -372,27 +353,6 @@ impl Class for BaseSelectorEventLoop {
             c"close",
             c"close($self, /)\n--\n\nClose the loop, its poller and its waker. It must not be running.",
             BaseSelectorEventLoop::close,
-        )
-        .method0(c"_make_self_pipe", c"_make_self_pipe($self, /)\n--\n\nMake what wakes the loop.", |this| {
-            BaseSelectorEventLoop::make_waker(this)
-        })
-        .method0(c"_close_self_pipe", c"_close_self_pipe($self, /)\n--\n\nClose what wakes the loop.", |this| {
-            BaseSelectorEventLoop::close_waker(this)
-        })
-        .method0(c"_read_from_self", c"_read_from_self($self, /)\n--\n\nTake notice of a wake.", |this| {
-            let waker = this.waker.borrow().clone();
-            match waker {
-                Some(waker) => waker.drain().map(drop).map_err(|error| exceptions::os_error(this.py(), error)),
-                None => Ok(()),
-            }
-        })
-        .method0(
-            c"_write_to_self",
-            c"_write_to_self($self, /)\n--\n\nWake the loop from its wait; from any thread.",
-            |this| {
-                this.wake();
-                Ok(())
-            },
         )
         .get_set(
             c"_selector",
@@ -424,6 +384,7 @@ impl Class for BaseSelectorEventLoop {
                 Ok(())
             },
         );
+        self_pipe::define(spec);
         sendfile::define(spec);
         sock::define(spec);
         accept::define(spec);

@@ -132,6 +132,7 @@ fn look(this: &Ref<'_, BaseSelectorEventLoop>, looked: Plan, unclaimed: bool) ->
     if poller.is_inherited() {
         poller = BaseSelectorEventLoop::renew_poller(this)?;
         lost = this.interests.0.borrow_mut().as_mut().map(|table| table.adopt(&*poller)).unwrap_or_default();
+        BaseSelectorEventLoop::renew_self_pipe(this, &poller)?;
     }
     lost.extend(this.interests.0.borrow_mut().as_mut().map(|table| table.flush(&*poller)).unwrap_or_default());
     for lost in lost {

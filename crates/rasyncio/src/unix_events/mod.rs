@@ -34,7 +34,7 @@ use engine::sys::SignalPipe;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::{PyBytes, PyDict, PyModule};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use crate::base_events::BaseEventLoop;
@@ -52,7 +52,10 @@ class! {
     pub struct UnixSelectorEventLoop: BaseSelectorEventLoop {
         /// Signal -> Handle: a dict, live as `_signal_handlers`.
         handlers: Slot,
+        /// Where the numbers of signals go while the loop has handlers for signals.
         pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
+        /// Where they go while it runs without any: they end its wait, and no handler that is added later hears of them.
+        idle_pipe: Plain<RefCell<Option<Rc<SignalPipe>>>>,
         /// The wakeup descriptor is this loop's while it runs.
         pub(crate) owns_wakeup: Cell<bool>,
         /// Listening socket -> inode of its file: a dict, live as `_unix_server_sockets`.
@@ -85,8 +88,20 @@ fn read_signals(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let Some(pipe) = pipe else { return Ok(()) };
     let mut signals = Vec::new();
     pipe.drain_into(&mut signals).map_err(|error| exceptions::os_error(this.py(), error))?;
-    for number in signals.into_iter().filter(|number| *number != 0) {
-        this.any().call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
+    if signals.is_empty() {
+        return Ok(());
+    }
+    let data = PyBytes::new(this.py(), &signals);
+    this.any().call_method1(intern!(this.py(), "_process_self_data"), (data,)).map(drop)
+}
+
+/// What `_process_self_data` does: each byte is a signal's number, but for those that only wake the loop.
+fn process_data(this: &Ref<'_, UnixSelectorEventLoop>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    for number in data.try_iter()? {
+        let number = number?;
+        if number.is_truthy()? {
+            this.any().call_method1(intern!(this.py(), "_handle_signal"), (number,))?;
+        }
     }
     Ok(())
 }
@@ -119,32 +134,42 @@ fn handlers<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Bound<'py, 
     }
 }
 
-/// The pipe that CPython writes signal numbers to, watched by the loop.
-fn pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<Rc<SignalPipe>> {
-    let old = this.pipe.borrow().clone();
+/// The pipe in `place`, watched by the loop as `kind` says.
+fn watched_pipe(
+    this: &Ref<'_, UnixSelectorEventLoop>,
+    place: &RefCell<Option<Rc<SignalPipe>>>,
+    kind: &'static Kind,
+) -> PyResult<Rc<SignalPipe>> {
+    let old = place.borrow().clone();
     match old {
         // The parent process reads from it, too.
-        Some(old) if old.is_inherited() => watch::remove_reader(core(this.base()), old.fd()).map(drop)?,
+        Some(old) if old.is_inherited() => drop_pipe(this, place)?,
         Some(old) => return Ok(old),
         None => {}
     }
     let pipe = Rc::new(SignalPipe::new().map_err(|error| exceptions::os_error(this.py(), error))?);
-    watch::add_reader(core(this.base()), pipe.fd(), this.any().clone(), &SIGNALS)?;
-    *this.pipe.borrow_mut() = Some(pipe.clone());
-    this.signals_watched.set(1);
+    watch::add_reader(core(this.base()), pipe.fd(), this.any().clone(), kind)?;
+    *place.borrow_mut() = Some(pipe.clone());
+    this.signals_watched.set(this.signals_watched.get() + 1);
     Ok(pipe)
 }
 
-/// Without a handler the loop needs no pipe.
-fn drop_idle_pipe(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
-    if !handlers(this)?.is_empty() || this.owns_wakeup.get() {
-        return Ok(());
+/// Watches the pipe in `place` no more, and closes it.
+fn drop_pipe(this: &Ref<'_, UnixSelectorEventLoop>, place: &RefCell<Option<Rc<SignalPipe>>>) -> PyResult<()> {
+    let Some(pipe) = place.borrow_mut().take() else { return Ok(()) };
+    this.signals_watched.set(this.signals_watched.get() - 1);
+    match core(this.base()).closed.get() {
+        true => Ok(()),
+        false => watch::remove_reader(core(this.base()), pipe.fd()).map(drop),
     }
-    let pipe = this.pipe.borrow_mut().take();
-    this.signals_watched.set(0);
-    match pipe {
-        Some(pipe) if !core(this.base()).closed.get() => watch::remove_reader(core(this.base()), pipe.fd()).map(drop),
-        _ => Ok(()),
+}
+
+/// The number for `signal.set_wakeup_fd` while there are handlers: the pipe's, or that of the real pair which wakes the loop.
+fn wakeup_number<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    match this.real_csock(py) {
+        Some(socket) if this.pipe.borrow().is_none() => socket.call_method0(intern!(py, "fileno")),
+        _ => Ok(watched_pipe(this, &this.pipe, &SIGNALS)?.wakeup_fd().into_pyobject(py)?.into_any()),
     }
 }
 
@@ -155,7 +180,6 @@ fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
         return Ok(());
     }
     let given = signal_module(py)?.call_method1(intern!(py, "set_wakeup_fd"), (-1,));
-    drop_idle_pipe(this)?;
     wakeup::keep(this)?;
     match given {
         Ok(_) => Ok(()),
@@ -174,7 +198,8 @@ fn cannot_be_caught(given: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let is_invalid = error.is_instance_of::<PyOSError>(py)
         && error.value(py).getattr(intern!(py, "errno")).is_ok_and(|n| n.extract::<i32>().is_ok_and(|n| n == EINVAL));
     if is_invalid {
-        return Err(PyRuntimeError::new_err(format!("sig {} cannot be caught", given.str()?)));
+        let text = format!("sig {} cannot be caught", given.str()?);
+        return Err(slots::raised_from(py, error, PyRuntimeError::new_err(text)));
     }
     Err(error)
 }
@@ -195,12 +220,16 @@ fn add_handler<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>
     this.any().call_method1(intern!(py, "_check_signal"), (given,))?;
     this.any().call_method0(intern!(py, "_check_closed"))?;
     let signal = signal_module(py)?;
-    let wakeup = pipe(this)?.wakeup_fd();
-    if let Err(error) = signal.call_method1(intern!(py, "set_wakeup_fd"), (wakeup,)) {
-        drop_idle_pipe(this)?;
+    let had_pipe = this.pipe.borrow().is_some();
+    let set = wakeup_number(this).and_then(|number| signal.call_method1(intern!(py, "set_wakeup_fd"), (number,)));
+    if let Err(error) = set {
+        if !had_pipe {
+            drop_pipe(this, &this.pipe)?;
+        }
         // Not the main thread, or not a descriptor to signal's liking.
         if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py) {
-            return Err(PyRuntimeError::new_err(error.value(py).str()?.to_string()));
+            let text = error.value(py).str()?.unbind();
+            return Err(slots::raised_from(py, error, PyRuntimeError::new_err(text)));
         }
         return Err(error);
     }
@@ -252,9 +281,8 @@ fn close(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     BaseSelectorEventLoop::close(this.base())?;
     children::leave_all(this)?;
     close_handlers(this)?;
-    let pipe = this.pipe.borrow_mut().take();
-    drop(pipe);
-    Ok(())
+    drop_pipe(this, &this.pipe)?;
+    drop_pipe(this, &this.idle_pipe)
 }
 
 fn close_handlers(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
@@ -296,8 +324,15 @@ impl Class for UnixSelectorEventLoop {
         const INIT: Signature<1> = Signature::method("_UnixSelectorEventLoop.__init__", [opt("selector")]);
         spec.init(|this, args| {
             let [selector] = args.parse(&INIT)?;
+            this.pair_made.set(Some(wakeup::pair_made));
             BaseSelectorEventLoop::initialize(this.base(), selector.filter(|s| !s.is_none()))
         })
+        .method1_named(
+            c"_process_self_data",
+            c"_process_self_data($self, /, data)\n--\n\nSchedule the handlers of the signals whose numbers are in data.",
+            || ("_UnixSelectorEventLoop._process_self_data", "data"),
+            process_data,
+        )
         .method(
             c"add_signal_handler",
             c"add_signal_handler($self, sig, callback, *args)\n--\n\nHave the loop call callback(*args) when the process gets the signal. Main thread only.\n\

@@ -7,20 +7,46 @@
 //! wakeup descriptor, the loop's wait ends, and the handler that is written in Python runs, Ctrl-C's among them. Without it the
 //! loop would sleep until something else happens.
 //!
-//! States: not owned -> owned (nobody had one, or it was the loop's own by a signal handler) -> given back: -1, unless the loop has signal
-//! handlers, which keep it, or somebody has put another in its place, which stays.
+//! States: not owned -> owned (the descriptor was -1, or this loop's already) -> given back: -1, unless the loop has signal
+//! handlers, which keep it, or the program has put another in its place, which stays.
+//!
+//! Which descriptor: while the loop has handlers, the one that asyncio would use (`wakeup_number`). Without any, one of its own, the idle
+//! pipe, whose bytes are dropped: asyncio would not have heard of those signals, so a handler that is added later must not either.
+//! Bytes of either kind stay apart that way, whenever handlers come and go.
 //!
 //! Differs from CPython, which sets it for signal handlers only.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use slots::Ref;
+use pyo3::types::{PyBytes, PyDict};
+use slots::{Own, Ref};
 
-use super::{UnixSelectorEventLoop, drop_idle_pipe, handlers, pipe};
-use crate::base_events;
-use crate::library;
+use super::{UnixSelectorEventLoop, drop_pipe, handlers, wakeup_number, watched_pipe};
+use crate::events::Kind;
+use crate::selector_events::BaseSelectorEventLoop;
+use crate::{base_events, exceptions, library};
+
+/// Signals have come that no handler of the loop is for.
+static IDLE: Kind = Kind {
+    run: |object, _| match Ref::<UnixSelectorEventLoop>::cast(object) {
+        Some(this) => drain_idle(this),
+        None => Ok(()),
+    },
+    event_loop: |object| Some(Own::new(object.clone())),
+    context: |_| None,
+    name: "SignalReader",
+    qualname: Some("_UnixSelectorEventLoop._read_from_self"),
+};
+
+fn drain_idle(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+    let pipe = this.idle_pipe.borrow().clone();
+    let mut signals = Vec::new();
+    match pipe {
+        Some(pipe) => pipe.drain_into(&mut signals).map_err(|error| exceptions::os_error(this.py(), error)),
+        None => Ok(()),
+    }
+}
 
 /// Sets the descriptor; answers the one from before. None if this is not the main thread of the main interpreter.
 fn set(py: Python<'_>, fd: i32) -> PyResult<Option<i32>> {
@@ -44,28 +70,38 @@ fn may_be_main_thread(py: Python<'_>) -> PyResult<bool> {
     main.eq(slots::thread_ident(py))
 }
 
-/// Takes the descriptor, if nobody has it.
+/// The idle pipe's descriptor.
+fn idle_number(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<i32> {
+    Ok(watched_pipe(this, &this.idle_pipe, &IDLE)?.wakeup_fd())
+}
+
+fn is_idle_number(this: &Ref<'_, UnixSelectorEventLoop>, fd: i32) -> bool {
+    this.idle_pipe.borrow().as_ref().is_some_and(|pipe| pipe.wakeup_fd() == fd)
+}
+
+/// Takes the descriptor, if it is not in use.
 fn take(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let py = this.py();
     if this.owns_wakeup.get() || !this.has_own_poller() || !may_be_main_thread(py)? {
         return Ok(());
     }
-    let own = pipe(this)?.wakeup_fd();
+    let idle = handlers(this)?.is_empty();
+    let own = if idle { idle_number(this)? } else { wakeup_number(this)?.extract()? };
     match set(py, own)? {
-        Some(old) if old == -1 || old == own => this.owns_wakeup.set(true),
+        Some(old) if old == -1 || old == own || is_idle_number(this, old) => this.owns_wakeup.set(true),
         Some(old) => {
             set(py, old)?;
-            drop_idle_pipe(this)?;
+            drop_pipe(this, &this.idle_pipe)?;
         }
-        None => drop_idle_pipe(this)?,
+        None => drop_pipe(this, &this.idle_pipe)?,
     }
     Ok(())
 }
 
-/// Takes it again, after somebody gave it back while the loop runs.
+/// Takes it again, after the last handler was removed while the loop runs.
 pub(super) fn keep(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     match this.owns_wakeup.get() {
-        true => set(this.py(), pipe(this)?.wakeup_fd()).map(drop),
+        true => set(this.py(), idle_number(this)?).map(drop),
         false => Ok(()),
     }
 }
@@ -75,11 +111,47 @@ fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     if !this.owns_wakeup.replace(false) || !handlers(this)?.is_empty() {
         return Ok(());
     }
-    let own = pipe(this)?.wakeup_fd();
     match set(py, -1)? {
-        Some(other) if other != own && other != -1 => set(py, other).map(drop),
+        Some(other) if other != -1 && !is_idle_number(this, other) => set(py, other).map(drop),
         _ => Ok(()),
     }
+}
+
+/// The loop has got a real pair, or a selectors object: signals that its handlers are for come by the pair from now on, as with asyncio.
+/// Beside a selectors object, whose map Python code can read, there is no idle pipe.
+pub(super) fn pair_made(base: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
+    let py = base.py();
+    let Some(this) = Ref::<UnixSelectorEventLoop>::cast(base.any()) else { return Ok(()) };
+    let Some(socket) = this.real_csock(py).filter(|socket| !socket.is_none()) else { return Ok(()) };
+    let number = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+    let pipe = this.pipe.borrow().clone();
+    if let Some(pipe) = pipe {
+        // Another thread cannot set it: the pipe stays then.
+        let Some(old) = set(py, number)? else { return Ok(()) };
+        if old != pipe.wakeup_fd() {
+            set(py, old)?;
+        }
+        drop_pipe(this, &this.pipe)?;
+        let mut signals = Vec::new();
+        pipe.drain_into(&mut signals).map_err(|error| exceptions::os_error(py, error))?;
+        if !signals.is_empty() {
+            socket.call_method1(intern!(py, "send"), (PyBytes::new(py, &signals),))?;
+        }
+    } else if this.owns_wakeup.get() && !handlers(this)?.is_empty() {
+        set(py, number)?;
+    }
+    if !base.has_selector() || this.idle_pipe.borrow().is_none() {
+        return Ok(());
+    }
+    if this.owns_wakeup.get() && handlers(this)?.is_empty() {
+        match set(py, -1)? {
+            None => return Ok(()),
+            Some(other) if other != -1 && !is_idle_number(this, other) => drop(set(py, other)?),
+            Some(_) => {}
+        }
+    }
+    this.owns_wakeup.set(false);
+    drop_pipe(this, &this.idle_pipe)
 }
 
 /// What `_run_forever_setup` does.
