@@ -1,7 +1,7 @@
 """Sub-interpreters: only the main interpreter may import rasyncio; any other is told so, is left as it was, and has asyncio.
 
-mod_wsgi and uWSGI make interpreters that share the GIL (Py_NewInterpreter), InterpreterPoolExecutor makes isolated ones. Each test runs
-in a fresh process, because the order of imports matters and the fault was a crash.
+mod_wsgi and uWSGI make interpreters that share the GIL (Py_NewInterpreter), InterpreterPoolExecutor makes isolated ones.
+Each test runs in a fresh process, because the order of imports matters and the fault was a crash.
 """
 
 import os

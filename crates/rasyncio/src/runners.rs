@@ -233,11 +233,13 @@ fn run<'py>(
     let result = event_loop.call_method1(intern!(py, "run_until_complete"), (&task,));
     let result = match result {
         Err(error) if exceptions::is_cancelled(py, &error) && this.interrupts.get() > 0 => {
-            let uncancel = task.getattr_opt(intern!(py, "uncancel"))?;
-            match uncancel.map(|u| u.call0()).transpose()? {
-                Some(left) if left.eq(0)? => Err(slots::raised_from(py, error, PyKeyboardInterrupt::new_err(()))),
-                _ => Err(error),
-            }
+            slots::excepting(py, error, |error| {
+                let uncancel = task.getattr_opt(intern!(py, "uncancel"))?;
+                match uncancel.map(|u| u.call0()).transpose()? {
+                    Some(left) if left.eq(0)? => Err(slots::raise(py.get_type::<PyKeyboardInterrupt>().as_any())),
+                    _ => Err(PyErr::from_value(error.clone())),
+                }
+            })
         }
         other => other,
     };
@@ -259,12 +261,14 @@ fn run_once<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let runner = face(py, "runners")?.getattr(intern!(py, "Runner"))?.call((), Some(&keywords))?;
     let runner = runner.call_method0(intern!(py, "__enter__"))?;
     let result = runner.call_method1(intern!(py, "run"), (main,));
-    let closed = runner.call_method1(intern!(py, "__exit__"), (py.None(), py.None(), py.None()));
-    match (result, closed) {
-        (result, Ok(_)) => result.map(Own::new),
-        (Ok(_), Err(error)) => Err(error),
-        // As after a `with` block: the newer error tells of the older one.
-        (Err(older), Err(error)) => Err(slots::raised_from(py, older, error)),
+    let close = || runner.call_method1(intern!(py, "__exit__"), (py.None(), py.None(), py.None()));
+    match result {
+        Ok(result) => close().map(|_| Own::new(result)),
+        // As at the end of a `with` block: what runs now handles the error, and a newer one tells of it.
+        Err(error) => slots::excepting(py, error, |error| {
+            close()?;
+            Err(PyErr::from_value(error.clone()))
+        }),
     }
 }
 

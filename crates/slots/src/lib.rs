@@ -67,7 +67,9 @@ pub use interpreter::main_only;
 pub use kind::{VERSION, Version, is_exact_coroutine, is_generator, recursive_repr};
 pub use modules::{Modules, Namespace, without};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
-pub use raise::{display_handled, handling, raise, raised_from, resource_warning, write_stderr};
+pub use raise::{
+    display_handled, excepting, handling, raise, raised_from, raised_from_none, resource_warning, write_stderr,
+};
 pub use registry::{Registration, Registry};
 pub use send::{Input, Sent, awaitable_iterator, generator_exit, pass_on, send, settled, throw_into, thrown};
 pub use socket::{front_number, front_numbers};

@@ -30,6 +30,9 @@ pub fn raise(value: &Bound<'_, PyAny>) -> PyErr {
             _ => PyTypeError::new_err("exceptions must derive from BaseException"),
         };
     }
+    if handled(py).is_none() {
+        return PyErr::from_value(value.clone());
+    }
     // SAFETY: two live objects, the first the class of the second, an exception.
     unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
     PyErr::fetch(py)
@@ -37,9 +40,44 @@ pub fn raise(value: &Bound<'_, PyAny>) -> PyErr {
 
 /// `error` as a raise in the `except` clause that caught `context` makes it.
 pub fn raised_from(py: Python<'_>, context: PyErr, error: PyErr) -> PyErr {
-    let context = context.into_value(py).into_bound(py).into_any();
     let error = error.into_value(py).into_bound(py).into_any();
-    handling(&context, || raise(&error))
+    excepting(py, context, |_| raise(&error))
+}
+
+/// As [`raised_from`], by `raise error from None`: a traceback does not show the context.
+pub fn raised_from_none(py: Python<'_>, context: PyErr, error: PyErr) -> PyErr {
+    let error = raised_from(py, context, error);
+    error.set_cause(py, None);
+    error
+}
+
+/// The exception that is being handled.
+fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: under the GIL; a new reference, or null.
+    unsafe { Bound::from_owned_ptr_or_opt(py, PyErr_GetHandledException()) }.filter(|handled| !handled.is_none())
+}
+
+/// Sets `error` as the one that is raised. What is being handled becomes its context, as with any raise, unless it has one: then it
+/// comes from Python code, which has set that.
+#[cold]
+pub(crate) fn restore(py: Python<'_>, error: PyErr) {
+    // One that is not made yet is made here, and given its context, by CPython.
+    error.restore(py);
+    let Some(handled) = handled(py) else { return };
+    let error = PyErr::fetch(py);
+    let value = error.value(py);
+    if value.is(&handled) || error.context(py).is_some() {
+        return error.restore(py);
+    }
+    // SAFETY: two live objects, the first the class of the second, an exception.
+    unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
+}
+
+/// Runs `f` as the body of `except BaseException as error`, with the exception that was raised here or in what was called.
+pub fn excepting<'py, R>(py: Python<'py>, error: PyErr, f: impl FnOnce(&Bound<'py, PyAny>) -> R) -> R {
+    restore(py, error);
+    let error = PyErr::fetch(py).into_value(py).into_bound(py).into_any();
+    handling(&error, || f(&error))
 }
 
 unsafe extern "C" {
@@ -52,16 +90,26 @@ pub fn handling<R>(error: &Bound<'_, PyAny>, f: impl FnOnce() -> R) -> R {
     struct Restore(*mut ffi::PyObject);
     impl Drop for Restore {
         fn drop(&mut self) {
-            // SAFETY: the exception that was being handled before, with the reference that was handed out; null for none.
+            // SAFETY: what this level handled before, with the reference that was handed out; null for nothing.
             unsafe {
                 PyErr_SetHandledException(self.0);
                 ffi::Py_XDECREF(self.0);
             }
         }
     }
-    // SAFETY: under the GIL; the first hands a reference out, the second counts its own.
+    // SAFETY: under the GIL; the first function hands a reference out, the second counts its own. What is handed out may be of a level
+    // below (a generator has one of its own, as long as it runs), and is not to be put into this one: with nothing in this level, it
+    // comes again.
     let _restore = unsafe {
-        let restore = Restore(PyErr_GetHandledException());
+        let mut own = PyErr_GetHandledException();
+        PyErr_SetHandledException(std::ptr::null_mut());
+        let below = PyErr_GetHandledException();
+        if own == below {
+            ffi::Py_XDECREF(own);
+            own = std::ptr::null_mut();
+        }
+        ffi::Py_XDECREF(below);
+        let restore = Restore(own);
         PyErr_SetHandledException(error.as_ptr());
         restore
     };

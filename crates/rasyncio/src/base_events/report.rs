@@ -81,7 +81,7 @@ fn call_default<'py>(this: &Ref<'py, BaseEventLoop>, context: &Bound<'py, PyAny>
     match this.any().call_method1(intern!(py, "default_exception_handler"), (context,)) {
         Ok(_) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => slots::handling(error.value(py).as_any(), || {
+        Err(error) => slots::excepting(py, error, |_| {
             log_error(py, failed, pyo3::types::PyBool::new(py, true).to_owned().into_any())
         }),
     }
@@ -100,17 +100,17 @@ fn call_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> Py
     match result {
         Ok(()) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => {
+        Err(error) => slots::excepting(py, error, |error| {
             let details = PyDict::new(py);
             details.set_item(intern!(py, "message"), "Unhandled error in exception handler")?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
+            details.set_item(intern!(py, "exception"), error)?;
             details.set_item(intern!(py, "context"), context)?;
             call_default(
                 this,
                 details.as_any(),
                 "Exception in default exception handler while handling an unexpected error in custom exception handler",
             )
-        }
+        }),
     }
 }
 

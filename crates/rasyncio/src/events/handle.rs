@@ -183,6 +183,11 @@ impl Handle {
         if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
             return Err(error);
         }
+        slots::excepting(py, error, |error| Handle::report(this, error))
+    }
+
+    fn report(this: &Ref<'_, Handle>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = this.py();
         this.show();
         let event_loop = this.event_loop.get_or_none(py);
         let callback = this.callback.get_or_none(py);
@@ -190,7 +195,7 @@ impl Handle {
         let source = format_helpers::callback_source(&callback, &args, debug_of(&event_loop)?)?;
         let details = PyDict::new(py);
         details.set_item(intern!(py, "message"), format!("Exception in callback {source}"))?;
-        details.set_item(intern!(py, "exception"), error.into_value(py))?;
+        details.set_item(intern!(py, "exception"), error)?;
         details.set_item(intern!(py, "handle"), this.any())?;
         if let Some(stack) = this.source_traceback.get(py) {
             if !stack.is_none() {

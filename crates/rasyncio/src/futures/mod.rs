@@ -325,12 +325,12 @@ impl Future {
                 Some(exception) => {
                     this.log_traceback.set(false);
                     let trace = this.exception_traceback.take(py).and_then(|trace| trace.cast_into().ok());
-                    let error = PyErr::from_value(exception);
+                    let error = slots::raise(&exception);
                     error.set_traceback(py, trace);
                     Err(error)
                 }
             },
-            State::Cancelled => Err(PyErr::from_value(Future::make_cancelled_error(this)?)),
+            State::Cancelled => Err(slots::raise(&Future::make_cancelled_error(this)?)),
             State::Pending => Err(exceptions::invalid_state(py, "Result is not set.")),
         }
     }
@@ -346,7 +346,7 @@ impl Future {
                 }
                 Ok(exception)
             }
-            State::Cancelled => Err(PyErr::from_value(Future::make_cancelled_error(this)?)),
+            State::Cancelled => Err(slots::raise(&Future::make_cancelled_error(this)?)),
             State::Pending => Err(exceptions::invalid_state(py, "Exception is not set.")),
         }
     }

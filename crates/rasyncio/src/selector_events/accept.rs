@@ -113,7 +113,11 @@ fn accept_connection<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_
             Ok(accepted) => begin_connection(this, factory, accepted, rest)?,
             Err(error) if error.is_instance_of::<PyConnectionAbortedError>(py) => {}
             Err(error) if would_block(py, &error) => return Ok(()),
-            Err(error) if error.is_instance_of::<PyOSError>(py) => return accept_failed(this, args, error),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => {
+                return slots::excepting(py, error, |error| {
+                    accept_failed(this, args, PyErr::from_value(error.clone()))
+                });
+            }
             Err(error) => return Err(error),
         }
     }
@@ -264,20 +268,22 @@ fn begin_connection<'py>(
         if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
             return Err(error);
         }
-        let is_debug = co.get(event_loop).call_method0(intern!(py, "get_debug"))?.is_truthy()?;
-        if is_debug {
-            let details = PyDict::new(py);
-            details.set_item(intern!(py, "message"), "Error on transport creation for incoming connection")?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
-            for (name, kept) in [("protocol", protocol), ("transport", transport)] {
-                let value = co.get(kept);
-                if !value.is_none() {
-                    details.set_item(name, value)?;
+        slots::excepting(py, error, |error| {
+            let is_debug = co.get(event_loop).call_method0(intern!(py, "get_debug"))?.is_truthy()?;
+            if is_debug {
+                let details = PyDict::new(py);
+                details.set_item(intern!(py, "message"), "Error on transport creation for incoming connection")?;
+                details.set_item(intern!(py, "exception"), error)?;
+                for (name, kept) in [("protocol", protocol), ("transport", transport)] {
+                    let value = co.get(kept);
+                    if !value.is_none() {
+                        details.set_item(name, value)?;
+                    }
                 }
+                co.get(event_loop).call_method1(intern!(py, "call_exception_handler"), (details,))?;
             }
-            co.get(event_loop).call_method1(intern!(py, "call_exception_handler"), (details,))?;
-        }
-        Ok(py.None().into_bound(py).into())
+            Ok(py.None().into_bound(py).into())
+        })
     })?;
     let Some(context) = context else { return create_task(this.any(), &making, None).map(drop) };
     let keywords = PyDict::new(py);

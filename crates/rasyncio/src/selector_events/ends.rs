@@ -48,17 +48,24 @@ pub fn report_end<'py>(
     event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
 }
 
-/// What a socket transport's fatal error does before it closes by force: the report, and the exception to close with.
-pub fn fatal<'py>(ends: Ends<'py>, is_debug: bool, error: PyErr, message: &str) -> PyResult<Bound<'py, PyAny>> {
+/// A socket transport's fatal error: the report, and the end by force, as in the `except` clause that has caught the error.
+pub fn fatal<'py>(
+    ends: Ends<'py>,
+    is_debug: bool,
+    error: PyErr,
+    message: &str,
+    force_close: impl FnOnce(Option<Bound<'py, PyAny>>) -> PyResult<()>,
+) -> PyResult<()> {
     let py = ends[0].py();
     if leaves(py, &error) {
         return Err(error);
     }
-    let exception = error.into_value(py).into_bound(py).into_any();
-    let message = message.into_pyobject(py)?.into_any();
-    let is_expected = exception.is_instance_of::<PyOSError>();
-    report_end(ends, "selector_events", is_debug, &exception, &message, is_expected)?;
-    Ok(exception)
+    slots::excepting(py, error, |exception| {
+        let message = message.into_pyobject(py)?.into_any();
+        let is_expected = exception.is_instance_of::<PyOSError>();
+        report_end(ends, "selector_events", is_debug, exception, &message, is_expected)?;
+        force_close(Some(exception.clone()))
+    })
 }
 
 /// `get_extra_info(name, default=None)`, of this dict.

@@ -73,12 +73,14 @@ fn tell([transport, protocol, event_loop]: Ends<'_>, method: &str) -> PyResult<(
         Err(error) if leaves(py, &error) => return Err(error),
         Err(error) => error,
     };
-    let details = PyDict::new(py);
-    details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
-    details.set_item(intern!(py, "exception"), error.into_value(py))?;
-    details.set_item(intern!(py, "transport"), transport)?;
-    details.set_item(intern!(py, "protocol"), protocol)?;
-    event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    slots::excepting(py, error, |error| {
+        let details = PyDict::new(py);
+        details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
+        details.set_item(intern!(py, "exception"), error)?;
+        details.set_item(intern!(py, "transport"), transport)?;
+        details.set_item(intern!(py, "protocol"), protocol)?;
+        event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
+    })
 }
 
 impl Marks {

@@ -282,7 +282,8 @@ pub(super) fn number<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
                 || error.is_instance_of::<PyTypeError>(py)
                 || error.is_instance_of::<PyValueError>(py) =>
         {
-            Err(PyValueError::new_err(format!("Invalid file object: {}", given.repr()?)))
+            let text = format!("Invalid file object: {}", given.repr()?);
+            Err(slots::raised_from_none(py, error, PyValueError::new_err(text)))
         }
         other => other,
     }

@@ -55,14 +55,14 @@ pub(super) fn control_app_writing(this: &Ref<'_, SslProtocol>, size: usize) -> P
     match this.app.get_or_none(py).call_method0(method) {
         Ok(_) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
-        Err(error) => {
+        Err(error) => slots::excepting(py, error, |error| {
             let details = PyDict::new(py);
             details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
+            details.set_item(intern!(py, "exception"), error)?;
             details.set_item(intern!(py, "transport"), this.app_transport.any().get_or_none(py))?;
             details.set_item(intern!(py, "protocol"), this.any())?;
             SslProtocol::event_loop(this).call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
-        }
+        }),
     }
 }
 

@@ -103,7 +103,8 @@ fn failed(this: &Ref<'_, SslProtocol>, error: PyErr) -> PyResult<()> {
         None => false,
     };
     let message = if refused { "SSL handshake failed on verifying the certificate" } else { "SSL handshake failed" };
-    let error = error.into_value(py).into_bound(py).into_any();
-    shutdown::fatal_error(this, error.clone(), message)?;
-    SslProtocol::wake_waiter(this, Some(&error))
+    slots::excepting(py, error, |error| {
+        shutdown::fatal_error(this, error.clone(), message)?;
+        SslProtocol::wake_waiter(this, Some(error))
+    })
 }

@@ -47,8 +47,7 @@ pub(super) fn deliver_with(this: &Ref<'_, SslProtocol>, source: Octets<'_>) -> P
     match deliver_all(this, source) {
         Err(error) if error.is_instance_of::<PyException>(this.py()) => {
             this.fed.set(false);
-            let error = error.into_value(this.py()).into_bound(this.py()).into_any();
-            shutdown::fatal_error(this, error, "Fatal error on SSL protocol")
+            shutdown::failed(this, error, "Fatal error on SSL protocol")
         }
         other => other,
     }
@@ -282,10 +281,7 @@ pub(super) fn tell_eof(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
         Ok(())
     });
     match told {
-        Err(error) if !leaves(py, &error) => {
-            let error = error.into_value(py).into_bound(py).into_any();
-            shutdown::fatal_error(this, error, "Error calling eof_received()")
-        }
+        Err(error) if !leaves(py, &error) => shutdown::failed(this, error, "Error calling eof_received()"),
         other => other,
     }
 }

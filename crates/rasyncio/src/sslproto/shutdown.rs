@@ -82,7 +82,7 @@ fn complete(this: &Ref<'_, SslProtocol>, error: Option<PyErr>) -> PyResult<()> {
     let py = this.py();
     cancel(py, &this.shutdown_timer)?;
     if let Some(error) = error {
-        return fatal_error(this, error.into_value(py).into_bound(py).into_any(), ON_TRANSPORT);
+        return failed(this, error, ON_TRANSPORT);
     }
     let close = SslProtocol::lower(this).getattr(intern!(py, "close"))?;
     SslProtocol::event_loop(this).call_method1(intern!(py, "call_soon"), (close,)).map(drop)
@@ -95,6 +95,11 @@ pub(super) fn abort<'py>(this: &Ref<'py, SslProtocol>, error: &Bound<'py, PyAny>
         Some(transport) => transport.call_method1(intern!(this.py(), "_force_close"), (error,)).map(drop),
         None => Ok(()),
     }
+}
+
+/// [`fatal_error`] in the `except` clause that has caught the error.
+pub(super) fn failed(this: &Ref<'_, SslProtocol>, error: PyErr, message: &str) -> PyResult<()> {
+    slots::excepting(this.py(), error, |error| fatal_error(this, error.clone(), message))
 }
 
 /// An error that the connection does not survive.

@@ -102,8 +102,7 @@ pub(super) fn writelines<'py>(this: &Ref<'py, SslProtocol>, list: &Bound<'py, Py
 fn ended_by(this: &Ref<'_, SslProtocol>, sent: PyResult<()>) -> PyResult<()> {
     match sent {
         Err(error) if error.is_instance_of::<PyException>(this.py()) => {
-            let error = error.into_value(this.py()).into_bound(this.py()).into_any();
-            shutdown::fatal_error(this, error, "Fatal error on SSL protocol")
+            shutdown::failed(this, error, "Fatal error on SSL protocol")
         }
         other => other,
     }

@@ -301,7 +301,7 @@ fn connection_made<'py>(this: &Ref<'py, StreamReaderProtocol>, transport: &Bound
     let result = match callback.call1((reader, writer)) {
         // 3.14.8 closes the connection of a plain function that raised, as that of a coroutine; 3.15.0 does not yet.
         Err(error) if slots::VERSION == (3, 14) && error.is_instance_of::<PyException>(py) => {
-            report(&event_loop, transport, error.into_value(py).into_bound(py).into_any())?;
+            slots::excepting(py, error, |error| report(&event_loop, transport, error.clone()))?;
             this.strong_reader.unset();
             return Ok(());
         }

@@ -15,7 +15,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyAssertionError, PyBaseException, PyFileNotFoundError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyFileNotFoundError, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
@@ -225,10 +225,8 @@ fn bind<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let in_use = module(py, "errno")?.getattr(intern!(py, "EADDRINUSE"))?;
     if error.is_instance_of::<PyOSError>(py) && error.value(py).getattr(intern!(py, "errno"))?.eq(&in_use)? {
         let text = format!("Address {} is already in use", path.repr()?);
-        let error = py.get_type::<PyOSError>().call1((in_use, text))?;
-        // `from None`.
-        error.cast::<PyBaseException>()?.setattr(intern!(py, "__suppress_context__"), true)?;
-        return Err(PyErr::from_value(error));
+        let new = PyErr::from_value(py.get_type::<PyOSError>().call1((in_use, text))?);
+        return Err(slots::raised_from_none(py, error, new));
     }
     Err(error)
 }

@@ -258,5 +258,6 @@ fn bind_one<'py>(
         socket.call_method0(intern!(py, "close"))?;
         return warn(text);
     }
-    Err(PyErr::from_value(py.get_type::<PyOSError>().call1((errno, text))?))
+    let new = PyErr::from_value(py.get_type::<PyOSError>().call1((errno, text))?);
+    Err(slots::raised_from_none(py, error, new))
 }

@@ -76,9 +76,10 @@ fn set_reuse_port(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     let (level, option) = (module.getattr(intern!(py, "SOL_SOCKET"))?, module.getattr(intern!(py, "SO_REUSEPORT"))?);
     match socket.call_method1(intern!(py, "setsockopt"), (level, option, 1)) {
-        Err(error) if error.is_instance_of::<PyOSError>(py) => Err(PyValueError::new_err(
-            "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented.",
-        )),
+        Err(error) if error.is_instance_of::<PyOSError>(py) => {
+            let text = "reuse_port not supported by socket module, SO_REUSEPORT defined but not implemented.";
+            Err(slots::raised_from(py, error, PyValueError::new_err(text)))
+        }
         other => other.map(drop),
     }
 }

@@ -65,8 +65,7 @@ fn schedule_lost<'py>(this: &Ref<'py, DatagramTransport>, error: Option<Bound<'p
 
 pub(super) fn fatal_error(this: &Ref<'_, DatagramTransport>, error: PyErr, message: &str) -> PyResult<()> {
     let is_debug = DatagramTransport::is_debug(this);
-    let exception = fatal(DatagramTransport::ends(this), is_debug, error, message)?;
-    force_close(this, Some(exception))
+    fatal(DatagramTransport::ends(this), is_debug, error, message, |exception| force_close(this, exception))
 }
 
 pub(super) fn call_connection_lost<'py>(this: &Ref<'py, DatagramTransport>, error: &Bound<'py, PyAny>) -> PyResult<()> {

@@ -369,9 +369,8 @@ fn no_stream(_: &Ref<'_, DatagramTransport>, _: &Args<'_, '_>) -> PyResult<()> {
 /// Tells the protocol of an OSError; what it raises is the caller's, as asyncio has it.
 fn error_received(this: &Ref<'_, DatagramTransport>, error: PyErr) -> PyResult<()> {
     let py = this.py();
-    let error = error.into_value(py).into_bound(py).into_any();
     let protocol = this.protocol.get_or_none(py);
-    slots::handling(&error, || protocol.call_method1(intern!(py, "error_received"), (&error,)).map(drop))
+    slots::excepting(py, error, |error| protocol.call_method1(intern!(py, "error_received"), (error,)).map(drop))
 }
 
 fn make_datagram_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>) -> PyResult<Own> {

@@ -52,8 +52,7 @@ pub(super) fn schedule_lost<'py>(this: &Ref<'py, SocketTransport>, error: Option
 
 pub(super) fn fatal_error(this: &Ref<'_, SocketTransport>, error: PyErr, message: &str) -> PyResult<()> {
     let is_debug = SocketTransport::is_debug(this);
-    let exception = fatal(SocketTransport::ends(this), is_debug, error, message)?;
-    force_close(this, Some(exception))
+    fatal(SocketTransport::ends(this), is_debug, error, message, |exception| force_close(this, exception))
 }
 
 pub(super) fn force_close<'py>(this: &Ref<'py, SocketTransport>, error: Option<Bound<'py, PyAny>>) -> PyResult<()> {

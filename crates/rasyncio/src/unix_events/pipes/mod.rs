@@ -248,8 +248,9 @@ impl PipeTransport {
     /// `_fatal_error`, by attribute where the instance may have its own.
     fn fatal_error(this: &Ref<'_, PipeTransport>, error: PyErr, message: &str) -> PyResult<()> {
         let py = this.py();
-        let exception = error.into_value(py).into_bound(py).into_any();
-        this.any().call_method1(intern!(py, "_fatal_error"), (exception, message)).map(drop)
+        slots::excepting(py, error, |exception| {
+            this.any().call_method1(intern!(py, "_fatal_error"), (exception, message)).map(drop)
+        })
     }
 
     /// Schedules connection_lost, once.

@@ -98,13 +98,13 @@ fn attach<'py>(this: &Ref<'py, BaseChildWatcher>, new: &Bound<'py, PyAny>) -> Py
 fn on_signal(this: &Ref<'_, BaseChildWatcher>) -> PyResult<()> {
     let py = this.py();
     match this.any().call_method0(intern!(py, "_do_waitpid_all")) {
-        Err(error) if error.is_instance_of::<PyException>(py) => {
+        Err(error) if error.is_instance_of::<PyException>(py) => slots::excepting(py, error, |error| {
             let details = PyDict::new(py);
             details.set_item(intern!(py, "message"), "Unknown exception in SIGCHLD handler")?;
-            details.set_item(intern!(py, "exception"), error.into_value(py))?;
+            details.set_item(intern!(py, "exception"), error)?;
             let event_loop = this.event_loop.get_or_none(py);
             event_loop.call_method1(intern!(py, "call_exception_handler"), (details,)).map(drop)
-        }
+        }),
         other => other.map(drop),
     }
 }
