@@ -531,3 +531,62 @@ def test_closing_a_server_makes_no_call_that_a_watch_for_blocking_calls_sees(tmp
         assert not (tmp_path / "socket").exists()
 
     rasyncio.run(main())
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_forked_child_that_runs_the_loop_wakes_itself_only(own_loop, looks):
+    own_loop.run_until_complete(rasyncio.sleep(0))
+    parent = os.fstat(own_loop._ssock.fileno()).st_ino if looks else None
+
+    def child():
+        own_loop.add_signal_handler(signal.SIGUSR1, own_loop.stop)
+        thread = threading.Timer(0, own_loop.call_soon_threadsafe, [os.kill, os.getpid(), signal.SIGUSR1])
+        own_loop.call_soon(thread.start)
+        own_loop.run_forever()
+        thread.join()
+        assert own_loop._internal_fds == 1
+        assert os.fstat(own_loop._ssock.fileno()).st_ino != parent
+        own_loop.call_soon_threadsafe(int)
+        own_loop.close()
+        assert own_loop._ssock is own_loop._csock is None
+
+    assert in_child(child)
+    with pytest.raises(BlockingIOError):
+        own_loop._ssock.recv(1)
+    own_loop.call_soon_threadsafe(own_loop.stop)
+    own_loop.run_forever()
+    assert own_loop._internal_fds == 1
+
+
+@pytest.mark.parametrize("failing", ["socketpair", "_add_reader"])
+def test_a_look_that_fails_leaves_the_loop_as_it_was(own_loop, monkeypatch, failing):
+    def fail(*_):
+        raise OSError("no descriptors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rasyncio.selector_events.socket if failing == "socketpair" else own_loop, failing, fail)
+        for _ in range(2):
+            with pytest.raises(OSError, match="no descriptors"):
+                own_loop._csock  # noqa: B018
+    thread = threading.Timer(0, own_loop.call_soon_threadsafe, [own_loop.stop])
+    own_loop.call_soon(thread.start)
+    own_loop.run_forever()
+    thread.join()
+    assert own_loop._csock.send(b"\0") == own_loop._internal_fds == 1
+
+
+def test_signals_that_come_without_handlers_do_not_pile_up(own_loop):
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    heard = []
+
+    async def main():
+        for _ in range(1000):
+            signal.raise_signal(signal.SIGUSR1)
+        own_loop.add_signal_handler(signal.SIGUSR1, heard.append, 1)
+        for count in range(300):
+            signal.raise_signal(signal.SIGUSR1)
+            while len(heard) <= count:
+                await rasyncio.sleep(0)
+
+    own_loop.run_until_complete(main())
+    assert own_loop.remove_signal_handler(signal.SIGUSR1) and len(heard) == 300
