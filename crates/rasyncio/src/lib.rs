@@ -140,6 +140,7 @@ mod _rasyncio {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         slots::main_only(module)?;
+        slots::guard_ended_threads();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         events::add(module)?;
         base_events::add(module)?;

@@ -15,7 +15,7 @@
 //! Invariants:
 //! - A free list holds objects of exactly its type, with refcount 1, untracked, data dropped, dict and weak list null.
 //! - An object that the collector has finalized never goes to a free list (its header remembers the finalization).
-//! - Deallocation nests at most `DEPTH` levels; what is deeper waits in a queue that the outermost level empties, so
+//! - Deallocation nests at most `DEPTH` levels; what is deeper waits in a queue that the deepest level empties, so
 //!   a chain of 100,000 futures frees without a deep stack. CPython's own trashcan does the same for its types.
 //! - A derived class has its base's data as first field (`class!` makes it so), so a `Ref<Task>` is a `Ref<Future>`.
 
@@ -447,9 +447,12 @@ unsafe extern "C" fn finalize<T: Native>(object: *mut ffi::PyObject) {
 /// How deep deallocations nest before they queue.
 const DEPTH: u32 = 40;
 
-/// Deallocations that wait until the outermost one is through. One for the process, not for a thread: a look at thread-local
+/// Deallocations that wait until the deepest one is through. One for the process, not for a thread: a look at thread-local
 /// state would cost more than all the rest here. Another thread may run in the middle of a deallocation, when a weak
 /// reference's callback lets it; then both count as nested, and what one queues the other may bury.
+///
+/// The level that was entered last before the depth was reached empties the queue: as long as nothing was counted back since, it is
+/// still there. The outermost level could not be told, because a thread that never goes on (`forced_unwind`) keeps its levels.
 struct Trashcan {
     depth: Cell<u32>,
     waiting: UnsafeCell<Vec<(*mut ffi::PyObject, ffi::destructor)>>,
@@ -487,7 +490,7 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
         // SAFETY: under the GIL, as every destructor.
         crate::stop::settle(unsafe { Python::assume_attached() });
     }
-    if TRASHCAN.depth.get() == 1 {
+    if depth == DEPTH - 1 {
         // SAFETY: as above; the element is out of the vector before its destructor runs.
         while let Some((object, bury)) = unsafe { (*TRASHCAN.waiting.get()).pop() } {
             // SAFETY: queued by `dealloc` of its own type, untracked and unreferenced.

@@ -11,6 +11,7 @@
 //! | `args` | argument parsing with CPython's texts |
 //! | `bytes` | memory that the kernel writes and Python code reads |
 //! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
+//! | `forced_unwind` | no drop runs where a thread is ended in the middle of Rust frames |
 //! | `send` | resuming awaitables, and being resumed |
 //! | `stop` | the exception that carries a result to `await` |
 //! | `depth` | RecursionError before the C stack ends |
@@ -37,6 +38,7 @@ mod coroutine;
 mod depth;
 mod door;
 mod frames;
+mod forced_unwind;
 mod function;
 mod interpreter;
 mod kind;
@@ -62,6 +64,7 @@ pub use coroutine::{Co, Coroutine, Kept, coroutine};
 pub use depth::recursion;
 pub use door::{Stay, caught, stay};
 pub use frames::{current_frame, recursion_limit};
+pub use forced_unwind::guard as guard_ended_threads;
 pub use function::divert;
 pub use interpreter::main_only;
 pub use kind::{VERSION, Version, is_exact_coroutine, is_generator, recursive_repr};
