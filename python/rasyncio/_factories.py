@@ -20,9 +20,10 @@ def create_eager_task_factory(custom_task_constructor):
             return custom_task_constructor(coro, loop=loop, eager_start=eager_start, **kwargs)
 
     else:
-
-        def factory(loop, coro, *, name=None, context=None):
-            return custom_task_constructor(coro, loop=loop, name=name, context=context, eager_start=True)
+        # The constructor gets a name and a context always, as before 3.14; what create_task() takes since 3.14, it gets too.
+        def factory(loop, coro, *, name=None, context=None, eager_start=True, **kwargs):
+            kwargs |= {"name": name, "context": context, "eager_start": eager_start}
+            return custom_task_constructor(coro, loop=loop, **kwargs)
 
     return factory
 

@@ -429,10 +429,13 @@ class AbstractEventLoop(_StdlibLoop):
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
         cleanup_socket: bool = ...,
+        mode: int | None = None,
     ) -> Server:
         """Listen on a Unix socket: at path, or sock.  Otherwise as create_server().
 
         With cleanup_socket, the default from Python 3.13 on, the file of the socket is removed when the server is closed.
+        With mode, the permissions of the file are changed to it, as by os.chmod(), after the socket is bound and before a
+        connection is accepted; mode is for path only, and not for abstract sockets: ValueError.
         """
 
     async def create_datagram_endpoint(

@@ -61,7 +61,7 @@ async def start_unix_server(
 ) -> Server:
     """Listen on a Unix socket at path.  Returns a Server.  Otherwise as start_server().
 
-    All other keywords go to loop.create_unix_server().
+    All other keywords go to loop.create_unix_server(); among them mode, for the permissions of the file.
     """
 
 class FlowControlMixin(protocols.Protocol):

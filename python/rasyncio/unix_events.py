@@ -88,13 +88,15 @@ async def create_unix_server(
     ssl_shutdown_timeout=None,
     start_serving=True,
     cleanup_socket=_sys.version_info >= (3, 13),
+    mode=None,
 ):
-    """Listen on a Unix socket at path, or on a bound one; answers a Server.
+    """Listen on a Unix socket at path, or on a bound one; returns a Server.
 
     A socket that is at path already is removed. With cleanup_socket the file is removed when the server is closed.
+    The permissions of the file are changed to mode, as by os.chmod(), before a connection is accepted.
     """
-    times = (ssl_handshake_timeout, ssl_shutdown_timeout, start_serving, cleanup_socket)
-    return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, *times)
+    others = (ssl_handshake_timeout, ssl_shutdown_timeout, start_serving, cleanup_socket, mode)
+    return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, *others)
 
 
 @shell(_UnixSelectorEventLoop)

@@ -7,7 +7,9 @@
 //! then raises, in this order: SystemExit or KeyboardInterrupt; the cancellation that is not its own; all errors as a
 //! BaseExceptionGroup. A cancellation that the group made itself is taken back (`uncancel`).
 //!
-//! The group follows the running Python where versions differ; `cancel()` (3.15) is there on all.
+//! The group follows the running Python where versions differ; `cancel()` (3.15) is there on all. A group on which `cancel()`
+//! was called follows 3.15 on every Python ([`follows`]): older rules take the group's cancellation back before the exit has
+//! waited, and so lose one from outside, or keep the count of one that came while it waited.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -20,7 +22,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PySet, PyType};
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, kw_opt};
 
-use crate::base_events::{BaseEventLoop, create_future, create_task};
+use crate::base_events::{BaseEventLoop, create_future, create_task, names_first};
 use crate::events::{Kind, NativeCallback, get_running_loop};
 use crate::exceptions;
 use crate::futures::{Future, Next, Wait, given};
@@ -37,7 +39,7 @@ class! {
         base_error: Slot,
         /// The future that the exit waits for.
         completed: Slot,
-        /// The cancellation that is to leave the group, and the newest that came while it was aborting (3.15).
+        /// The cancellation that is to leave the group, and the newest that came while it was aborting.
         propagate: Slot,
         pending_cancellation: Slot,
         /// What the body raised.
@@ -46,8 +48,10 @@ class! {
         exiting: Cell<bool>,
         aborting: Cell<bool>,
         parent_cancel_requested: Cell<bool>,
+        /// The group's cancellation of the parent is taken back.
+        parent_uncancelled: Cell<bool>,
         cancel_on_enter: Cell<bool>,
-        /// `cancel()` has cancelled the parent.
+        /// `cancel()` was called, whether or not it found something to cancel.
         cancelled: Cell<bool>,
     }
 }
@@ -70,6 +74,11 @@ static MEMBER: Kind = Kind {
     name: "TaskGroupMember",
     qualname: Some("TaskGroup._on_task_done"),
 };
+
+/// Whether the group has the rules that a version of Python brought.
+fn follows(this: &Ref<'_, TaskGroup>, version: (u8, u8)) -> bool {
+    slots::VERSION >= version || this.cancelled.get()
+}
 
 fn tasks<'py>(this: &Ref<'py, TaskGroup>) -> PyResult<Bound<'py, PySet>> {
     let py = this.py();
@@ -134,13 +143,15 @@ fn cancel_parent(this: &Ref<'_, TaskGroup>) -> PyResult<()> {
 
 fn uncancel_parent(this: &Ref<'_, TaskGroup>) -> PyResult<i64> {
     let py = this.py();
-    match this.parent.get(py) {
-        Some(parent) => match Ref::<Task>::cast_exact(&parent) {
-            Some(parent) => Ok(Task::uncancel(parent).into()),
-            None => parent.call_method0(intern!(py, "uncancel"))?.extract(),
-        },
-        None => Ok(0),
+    let Some(parent) = this.parent.get(py) else { return Ok(0) };
+    let left = match Ref::<Task>::cast_exact(&parent) {
+        Some(parent) => Task::uncancel(parent).into(),
+        None => parent.call_method0(intern!(py, "uncancel"))?.extract()?,
+    };
+    if let (true, Some(parent)) = (this.cancelled.get(), Ref::<Task>::cast(&parent)) {
+        Task::drop_unrequested(parent);
     }
+    Ok(left)
 }
 
 fn member_done<'py>(this: &Ref<'py, TaskGroup>, task: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -202,18 +213,22 @@ fn enter(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
     this.parent.set(parent);
     this.entered.set(true);
     if this.cancel_on_enter.get() {
-        cancel(this)?;
+        // A derived class may have its own.
+        match Ref::<TaskGroup>::cast_exact(this.any()) {
+            Some(_) => cancel(this)?,
+            None => drop(this.any().call_method0(intern!(py, "cancel"))?),
+        }
     }
     Ok(this.any().clone().into())
 }
 
-fn is_cancellation(class: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn is_cancellation(this: &Ref<'_, TaskGroup>, class: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = class.py();
     if class.is_none() {
         return Ok(false);
     }
     let cancelled = exceptions::cancelled_error(py)?;
-    if slots::VERSION >= (3, 13) { class.cast::<PyType>()?.is_subclass(cancelled) } else { Ok(class.is(cancelled)) }
+    if follows(this, (3, 13)) { class.cast::<PyType>()?.is_subclass(cancelled) } else { Ok(class.is(cancelled)) }
 }
 
 /// The first part of the exit: answers what to wait for, or None when no member is left.
@@ -228,11 +243,14 @@ fn begin_exit<'py>(this: &Ref<'py, TaskGroup>, args: &Args<'_, 'py>) -> PyResult
             this.base_error.set(exception.clone());
         }
     }
-    if is_cancellation(class)? {
+    if is_cancellation(this, class)? {
         this.propagate.set(exception.clone());
     }
-    if slots::VERSION < (3, 13) && this.parent_cancel_requested.get() && uncancel_parent(this)? == 0 {
-        this.propagate.unset();
+    if !follows(this, (3, 13)) && this.parent_cancel_requested.get() {
+        this.parent_uncancelled.set(true);
+        if uncancel_parent(this)? == 0 {
+            this.propagate.unset();
+        }
     }
     if !class.is_none() && !this.aborting.get() {
         abort(this)?;
@@ -268,7 +286,7 @@ fn waited<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> P
         if !this.aborting.get() {
             this.propagate.set(error);
             abort(this)?;
-        } else if cfg!(Py_3_15) {
+        } else {
             this.pending_cancellation.set(error);
         }
     }
@@ -303,15 +321,14 @@ fn finish_exit(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
 
 fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
     let py = this.py();
-    let version = slots::VERSION;
-    let newer = version >= (3, 13);
+    let newer = follows(this, (3, 13));
     if has_tasks(this)? {
         return Err(PyAssertionError::new_err(()));
     }
     if let Some(error) = this.base_error.get(py) {
         return Err(slots::raise(&error));
     }
-    if newer && this.parent_cancel_requested.get() {
+    if newer && this.parent_cancel_requested.get() && !this.parent_uncancelled.get() {
         if uncancel_parent(this)? == 0 {
             this.propagate.unset();
         } else if !this.propagate.is_set() {
@@ -326,7 +343,7 @@ fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
     }
     let body = this.body_error.get(py);
     if let Some(body) = &body {
-        if !is_cancellation(body.get_type().as_any())? {
+        if !is_cancellation(this, body.get_type().as_any())? {
             errors(this)?.append(body)?;
         }
     }
@@ -341,7 +358,7 @@ fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
             }
         }
         let list = errors(this)?;
-        if let Some(body) = body.filter(|b| b.is_instance_of::<PyGeneratorExit>() && version >= (3, 15)) {
+        if let Some(body) = body.filter(|b| b.is_instance_of::<PyGeneratorExit>() && follows(this, (3, 15))) {
             if list.len() == 1 {
                 return Err(slots::raise(&body));
             }
@@ -353,7 +370,7 @@ fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
         return Err(raised);
     }
     // What is left of the body's exception is a cancellation of the group's own making (3.15, and after `cancel()`).
-    if version >= (3, 15) || this.cancelled.get() {
+    if follows(this, (3, 15)) {
         return Ok(pyo3::types::PyBool::new(py, true).to_owned().into_any().into());
     }
     Ok(py.None().into_bound(py).into())
@@ -361,7 +378,7 @@ fn finish(this: &Ref<'_, TaskGroup>) -> PyResult<Own> {
 
 fn refuse<'py>(this: &Ref<'py, TaskGroup>, coroutine: &Bound<'py, PyAny>, why: &str) -> PyErr {
     let py = this.py();
-    if slots::VERSION >= (3, 13) {
+    if follows(this, (3, 13)) {
         if let Err(error) = coroutine.call_method0(intern!(py, "close")) {
             return error;
         }
@@ -391,7 +408,7 @@ fn make_task<'py>(
         return create_task(&event_loop, coroutine, Some(&keywords));
     }
     let keywords = PyDict::new(py);
-    if slots::VERSION >= (3, 13) {
+    if slots::VERSION >= (3, 13) || (name.is_some() && names_first(&event_loop)?) {
         keywords.set_item(intern!(py, "name"), name)?;
     }
     if let Some(context) = context {
@@ -447,6 +464,7 @@ fn create_member<'py>(this: &Ref<'py, TaskGroup>, args: &Args<'_, 'py>) -> PyRes
 }
 
 fn cancel(this: &Ref<'_, TaskGroup>) -> PyResult<()> {
+    this.cancelled.set(true);
     if !this.entered.get() {
         this.cancel_on_enter.set(true);
         return Ok(());
@@ -457,7 +475,6 @@ fn cancel(this: &Ref<'_, TaskGroup>) -> PyResult<()> {
     abort(this)?;
     if this.parent.is_set() && !this.parent_cancel_requested.get() {
         this.parent_cancel_requested.set(true);
-        this.cancelled.set(true);
         cancel_parent(this)?;
     }
     Ok(())

@@ -7,7 +7,8 @@
 //! its other parts ask for by isinstance(); `rasyncio.create_task()` makes ours on any loop.
 //!
 //! What a factory gets follows the running Python: up to 3.13 the name is set on the task afterwards (3.11 and 3.12 know
-//! no other keyword than `context`); from 3.14 the factory gets exactly the caller's keywords.
+//! no other keyword than `context`); from 3.14 the factory gets exactly the caller's keywords. An eager factory, which came
+//! with 3.12, gets the name on 3.11 too, since the first step of the task is made within it.
 
 use std::ffi::CStr;
 
@@ -48,6 +49,19 @@ pub fn create_task<'py>(
     event_loop.getattr(intern!(py, "create_task"))?.call((coroutine,), keywords)
 }
 
+/// Whether a task's name is given to the loop's factory, and not only set afterwards: on 3.11, to an eager one.
+#[cold]
+pub fn names_first(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = event_loop.py();
+    if slots::VERSION > (3, 11) {
+        return Ok(slots::VERSION >= (3, 13));
+    }
+    let factory = event_loop.call_method0(intern!(py, "get_task_factory"))?;
+    let Some(code) = factory.getattr_opt(intern!(py, "__code__"))? else { return Ok(false) };
+    let eager = crate::face(py, "tasks")?.getattr(intern!(py, "eager_task_factory"))?;
+    Ok(eager.getattr_opt(intern!(py, "__code__"))?.is_some_and(|own| own.is(&code)))
+}
+
 fn task_by_keywords<'py>(
     this: &Ref<'py, BaseEventLoop>,
     coroutine: &Bound<'py, PyAny>,
@@ -67,7 +81,7 @@ fn task_by_keywords<'py>(
     }
     let keywords = keywords.copy()?;
     let name = keywords.get_item(intern!(py, "name"))?;
-    if name.is_some() {
+    if name.is_some() && (slots::VERSION >= (3, 12) || !names_first(this.any())?) {
         keywords.del_item(intern!(py, "name"))?;
     }
     if keywords.get_item(intern!(py, "context"))?.is_some_and(|c| c.is_none()) {

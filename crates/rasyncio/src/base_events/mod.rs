@@ -41,7 +41,7 @@ use crate::events::LoopCore;
 use crate::face;
 
 pub use self::connect::{Tls, connect_transport, tls_options};
-pub use self::create::{create_future, create_task};
+pub use self::create::{create_future, create_task, names_first};
 pub use self::run::{cleanup, setup};
 pub use self::schedule::{call_at_native, plain_seconds};
 

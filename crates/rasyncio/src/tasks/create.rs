@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
-use crate::base_events::{create_future, create_task};
+use crate::base_events::{create_future, create_task, names_first};
 use crate::events::{get_event_loop, get_running_loop};
 use crate::futures::{self, given};
 use crate::{base_futures, coroutines, face, library};
@@ -79,10 +79,14 @@ fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<
         if let Some(context) = context {
             keywords.set_item(intern!(py, "context"), context)?;
         }
-        let task = create_task(&event_loop, coroutine, Some(&keywords))?;
-        if let Some(name) = given(&name) {
-            set_task_name(&task, name)?;
+        let Some(name) = given(&name) else {
+            return create_task(&event_loop, coroutine, Some(&keywords)).map(Own::new);
+        };
+        if names_first(&event_loop)? {
+            keywords.set_item(intern!(py, "name"), name)?;
         }
+        let task = create_task(&event_loop, coroutine, Some(&keywords))?;
+        set_task_name(&task, name)?;
         return Ok(task.into());
     }
     let is_plain = crate::base_events::BaseEventLoop::of(&event_loop)

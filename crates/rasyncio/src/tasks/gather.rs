@@ -179,7 +179,8 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     if let Some(task) = awaited_by::current(py)? {
         outer.waiter.set(task);
     }
-    // Where a child is done already (an eager task), its end is looked at when all arguments are seen; 3.11 schedules it.
+    // Where a child is done already (an eager task), its end is looked at when all arguments are seen; 3.11 schedules it, and
+    // has no eager tasks.
     let at_once = slots::VERSION >= (3, 12);
     let mut event_loop: Option<Bound<'py, PyAny>> = None;
     let mut seen: Option<Bound<'py, PyDict>> = None;
@@ -222,7 +223,7 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
         if let Some(seen) = &seen {
             seen.set_item(awaitable, &child)?;
         }
-        if at_once && is_done(&child)? {
+        if (at_once || !child.is(awaitable)) && is_done(&child)? {
             done.push(child.clone());
         } else {
             watch(&outer, &child)?;

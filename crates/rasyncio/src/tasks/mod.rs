@@ -186,6 +186,14 @@ impl Task {
         }
         this.cancel_requests.get()
     }
+
+    /// Drops a cancellation that has not been thrown yet, where none is requested any more: a part of `uncancel` since 3.13,
+    /// and what the older ones lack where something newer needs it.
+    pub fn drop_unrequested(this: &Ref<'_, Task>) {
+        if this.cancel_requests.get() == 0 {
+            this.must_cancel.set(false);
+        }
+    }
 }
 
 /// Cancels any future: native ones directly, others by their method.

@@ -9,6 +9,9 @@
 //! With `cleanup_socket`, which is on by default from 3.13 on, the file is removed when the server is closed, if it is
 //! still the same one, by its inode. Before 3.13 asyncio has no such argument; here it can be given.
 //!
+//! With `mode` (3.16, here on all) the permissions of the file are changed after `bind` and before `listen`: until then a
+//! connection is refused, so none is accepted under the permissions that the umask left. If that fails, the file is removed.
+//!
 //! Invariant: a socket made here is closed on every way out but success; one that the user gave (`sock`) is the user's
 //! until it is under a transport or the server's.
 
@@ -137,7 +140,7 @@ pub(super) fn create_unix_connection<'py>(
     })
 }
 
-const SERVER: Signature<9> = Signature::method(
+const SERVER: Signature<10> = Signature::method(
     "_UnixSelectorEventLoop.create_unix_server",
     [
         arg("protocol_factory"),
@@ -149,6 +152,7 @@ const SERVER: Signature<9> = Signature::method(
         arg("ssl_shutdown_timeout"),
         arg("start_serving"),
         arg("cleanup_socket"),
+        arg("mode"),
     ],
 );
 
@@ -158,7 +162,7 @@ pub(super) fn create_unix_server<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let given = args.parse(&SERVER)?.map(|value| value.filter(|v| !v.is_none()));
-    let [factory, path, socket, backlog, ssl, handshake, shutdown, start, cleanup] = given;
+    let [factory, path, socket, backlog, ssl, handshake, shutdown, start, cleanup, mode] = given;
     if ssl.is_some_and(|s| s.is_instance_of::<PyBool>()) {
         return Err(PyTypeError::new_err("ssl argument must be an SSLContext or None"));
     }
@@ -174,8 +178,11 @@ pub(super) fn create_unix_server<'py>(
             return Err(PyValueError::new_err("path and sock can not be specified at the same time"));
         }
         (None, None) => return Err(PyValueError::new_err("path was not specified, and no sock specified")),
-        (Some(path), None) => bind(&module(py, "os")?.call_method1(intern!(py, "fspath"), (path,))?)?,
+        (Some(path), None) => bind(&module(py, "os")?.call_method1(intern!(py, "fspath"), (path,))?, mode)?,
         (None, Some(socket)) => {
+            if mode.is_some() {
+                return Err(PyValueError::new_err("mode and sock can not be specified at the same time"));
+            }
             unix_stream_expected(socket)?;
             socket.clone()
         }
@@ -206,10 +213,14 @@ pub(super) fn create_unix_server<'py>(
     })
 }
 
-/// A new socket that is bound to a name; a socket that was there before is removed.
-fn bind<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// A new socket that is bound to a name, with the mode, if one is given; a socket that was there before is removed.
+fn bind<'py>(path: &Bound<'py, PyAny>, mode: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
     let py = path.py();
-    if !is_abstract(path)? {
+    if is_abstract(path)? {
+        if mode.is_some() {
+            return Err(PyValueError::new_err("mode is not supported for abstract Unix sockets"));
+        }
+    } else {
         match remove_stale(path) {
             Err(error) if error.is_instance_of::<PyFileNotFoundError>(py) => {}
             // The folder may be one where sockets can be made and not removed.
@@ -220,13 +231,37 @@ fn bind<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         }
     }
     let socket = new_socket(py)?;
-    let Err(error) = socket.call_method1(intern!(py, "bind"), (path,)) else { return Ok(socket) };
+    let Err(error) = socket.call_method1(intern!(py, "bind"), (path,)) else {
+        return match mode.map_or(Ok(()), |mode| set_mode(path, mode)) {
+            Ok(()) => Ok(socket),
+            Err(error) => {
+                socket.call_method0(intern!(py, "close"))?;
+                Err(error)
+            }
+        };
+    };
     socket.call_method0(intern!(py, "close"))?;
     let in_use = module(py, "errno")?.getattr(intern!(py, "EADDRINUSE"))?;
     if error.is_instance_of::<PyOSError>(py) && error.value(py).getattr(intern!(py, "errno"))?.eq(&in_use)? {
         let text = format!("Address {} is already in use", path.repr()?);
         let new = PyErr::from_value(py.get_type::<PyOSError>().call1((in_use, text))?);
         return Err(slots::raised_from_none(py, error, new));
+    }
+    Err(error)
+}
+
+/// Changes the permissions of the file of a socket that was bound just now; where that fails, the file is removed.
+#[cold]
+fn set_mode<'py>(path: &Bound<'py, PyAny>, mode: &Bound<'py, PyAny>) -> PyResult<()> {
+    let py = path.py();
+    let os = module(py, "os")?;
+    let Err(error) = os.call_method1(intern!(py, "chmod"), (path, mode)) else { return Ok(()) };
+    match os.call_method1(intern!(py, "unlink"), (path,)) {
+        Err(failed) if failed.is_instance_of::<PyFileNotFoundError>(py) => {}
+        Err(failed) if failed.is_instance_of::<PyOSError>(py) => {
+            log_error(py, "Unable to clean up UNIX socket %r: %r", path, failed)?;
+        }
+        other => drop(other?),
     }
     Err(error)
 }
