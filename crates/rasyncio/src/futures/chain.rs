@@ -244,6 +244,12 @@ fn is_concurrent(future: &Bound<'_, PyAny>) -> PyResult<bool> {
     future.is_instance(&library(py, "concurrent.futures")?.getattr(intern!(py, "Future"))?)
 }
 
+/// The future of `role`, for the end on `side`; none on its own side. A future passes itself to its callbacks, and a
+/// concurrent.futures.Future keeps its callbacks for ever: an end that held its own future would be a cycle through its result.
+fn other(role: Side, side: Side, future: &Bound<'_, PyAny>) -> Slot {
+    if role == side { Slot::default() } else { Slot::of(future.clone()) }
+}
+
 /// Ties two futures of either kind together.
 pub fn chain<'py>(source: &Bound<'py, PyAny>, destination: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = source.py();
@@ -259,8 +265,8 @@ pub fn chain<'py>(source: &Bound<'py, PyAny>, destination: &Bound<'py, PyAny>) -
     };
     for (future, side) in [(destination, Side::Destination), (source, Side::Source)] {
         let end = ChainEnd {
-            source: Slot::of(source.clone()),
-            destination: Slot::of(destination.clone()),
+            source: other(Side::Source, side, source),
+            destination: other(Side::Destination, side, destination),
             source_loop: slot(source_is, source)?,
             destination_loop: slot(destination_is, destination)?,
             side: Cell::new(side),
@@ -293,8 +299,8 @@ pub fn wrap_job<'py>(core: &Ref<'py, LoopCore>, job: &Bound<'py, PyAny>) -> PyRe
     }
     let new = create_future(core.any())?;
     let end = |side: Side| ChainEnd {
-        source: Slot::of(job.clone()),
-        destination: Slot::of(new.clone()),
+        source: other(Side::Source, side, job),
+        destination: other(Side::Destination, side, &new),
         source_loop: Slot::default(),
         destination_loop: Slot::of(core.any().clone()),
         side: Cell::new(side),
