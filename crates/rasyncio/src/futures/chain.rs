@@ -122,8 +122,7 @@ fn carry_over<'py>(this: &Ref<'py, ChainEnd>, source: &Bound<'py, PyAny>) -> PyR
         return Ok(());
     }
     static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let set =
-        SET.get_or_try_init(py, || py.import("rasyncio._rasyncio")?.getattr("_set_state").map(Bound::unbind))?.bind(py);
+    let set = SET.get_or_try_init(py, || face(py, "_rasyncio")?.getattr("_set_state").map(Bound::unbind))?.bind(py);
     event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (set, destination, source)).map(drop)
 }
 

@@ -17,12 +17,13 @@ use engine::sys::{Interest, Poller, Registrar, Trigger, Waker};
 use pyo3::exceptions::{PyAttributeError, PyBlockingIOError, PyInterruptedError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBool, PyBytes};
 use slots::{Own, Ref, Spec};
 
 use super::{BaseSelectorEventLoop, WAKER_TOKEN, core};
 use crate::events::core::is_method_descriptor;
 use crate::events::{Hook, LoopCore};
+use crate::log::logger;
 use crate::{exceptions, face};
 
 impl BaseSelectorEventLoop {
@@ -161,13 +162,10 @@ fn write_to_pair(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
             if !this.debug.get() {
                 return Ok(());
             }
-            let keywords = PyDict::new(py);
-            keywords.set_item(intern!(py, "exc_info"), true)?;
-            let logger = face(py, "selector_events")?.getattr(intern!(py, "logger"))?;
+            let logger = logger(py, "selector_events")?;
             let text = ("Fail to write a null byte into the self-pipe socket",);
-            slots::handling(error.value(py).as_any(), || {
-                logger.getattr(intern!(py, "debug"))?.call(text, Some(&keywords)).map(drop)
-            })
+            let told = PyBool::new(py, true).to_owned().into_any();
+            slots::handling(error.value(py).as_any(), || logger.log_error("debug", text, Some(&told)))
         }
         other => other.map(drop),
     }
