@@ -62,7 +62,7 @@ else
 endif
 
 .PHONY: test
-test: test-rust test-loom test-python test-suite ## run all tests: Rust's, our own in Python, and CPython's own for asyncio
+test: test-rust test-loom test-python test-dev test-suite ## run all tests: Rust's, our own in Python, and CPython's own for asyncio
 
 .PHONY: test-rust
 test-rust: environment
@@ -91,6 +91,12 @@ test-loom:
 .PHONY: test-python
 test-python: build
 	@$(PY) -m pytest tests; status=$$?; [ $$status -eq 5 ] || exit $$status
+
+# The same in development mode, on an allocator that sees what is used after it was freed. What measures, or runs tools and other
+# projects that do not depend on the mode, is left to the run above.
+.PHONY: test-dev
+test-dev: build
+	@PYTHONMALLOC=debug $(PY) -X dev -m pytest tests $(DEV_TESTS)
 
 .PHONY: test-suite
 test-suite: build
