@@ -1,7 +1,8 @@
 """What newer Pythons brought to asyncio is there on all that rasyncio supports: each thing, used once.
 
-Only what is new is tested here.  Where newer Pythons changed what an older name does, rasyncio does what the running Python's
-asyncio does, and CPython's own tests and tests/differential tell.
+Only what is new is tested here, and tests/differential/newer compares how it behaves with the newest Python's asyncio.  Where
+newer Pythons changed what an older name does, rasyncio does what the running Python's asyncio does: test_versions_followed.py,
+tests/differential and CPython's own tests.  versions.toml lists the points.
 """
 
 import contextvars
@@ -191,6 +192,25 @@ async def separators():
     reader = asyncio.StreamReader()
     reader.feed_data(b"one;two\n")
     assert [await reader.readuntil((b"\n", b";")) for _ in range(2)] == [b"one;", b"two\n"]
+
+
+@since("3.13", "_run_forever_setup() and _run_forever_cleanup()")
+async def loops_in_other_loops():
+    def drives():
+        loop = asyncio.new_event_loop()
+        loop._run_forever_setup()
+        try:
+            assert loop.is_running() and asyncio.get_running_loop() is loop
+            loop.call_soon(seen.append, "called")
+            loop._run_once()
+        finally:
+            loop._run_forever_cleanup()
+        assert not loop.is_running()
+        loop.close()
+
+    seen = []
+    await asyncio.to_thread(drives)
+    assert seen == ["called"]
 
 
 @since("3.14", "create_task(eager_start=True)")

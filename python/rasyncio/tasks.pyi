@@ -341,34 +341,18 @@ def all_tasks(loop: _StdlibLoop | None = None) -> set[Task[Any]]:
     Raises RuntimeError if neither is there.
     """
 
-if sys.version_info >= (3, 14):
-    def eager_task_factory(
-        loop: _StdlibLoop | None,
-        coro: _CoroutineLike[_T_co],
-        *,
-        name: str | None = None,
-        context: Context | None = None,
-        eager_start: bool = True,
-    ) -> Task[_T_co]:
-        """A task factory, for loop.set_task_factory(): tasks start at once, and those that never wait need no turn of
-        the loop.
+def eager_task_factory(
+    loop: _StdlibLoop | None,
+    coro: _CoroutineLike[_T_co],
+    *,
+    name: str | None = None,
+    context: Context | None = None,
+    eager_start: bool = True,
+) -> Task[_T_co]:
+    """A task factory, for loop.set_task_factory(): tasks start at once, and those that never wait need no turn of the loop.
 
-        Python has it from 3.12 on, rasyncio on 3.11 too.
-        """
-
-else:
-    def eager_task_factory(
-        loop: _StdlibLoop | None,
-        coro: _CoroutineLike[_T_co],
-        *,
-        name: str | None = None,
-        context: Context | None = None,
-    ) -> Task[_T_co]:
-        """A task factory, for loop.set_task_factory(): tasks start at once, and those that never wait need no turn of
-        the loop.
-
-        Python has it from 3.12 on, rasyncio on 3.11 too.
-        """
+    Python has it from 3.12 on, and eager_start from 3.14 on; rasyncio has both on all.
+    """
 
 @type_check_only
 class _CustomTaskConstructor(Protocol[_TaskT_co]):
@@ -392,6 +376,7 @@ class _EagerTaskFactoryType(Protocol[_TaskT_co]):
         *,
         name: str | None = None,
         context: Context | None = None,
+        eager_start: bool = True,
     ) -> _TaskT_co: ...
 
 def create_eager_task_factory(

@@ -33,7 +33,7 @@ def test_as_on_the_newest(program, request):
     expected = recorded
     if sys.version_info >= since(program):
         status, expected = events([], program)
-        if status < 0:  # 3.12.1 dies of an eager task that its factory's constructor was derived for
+        if status < 0:  # 3.12.1 dies of get_coro() of a task that finished eagerly
             expected = None
         else:
             assert status == 0

@@ -311,6 +311,25 @@ async def around():
     await record_outcome("generators", asyncio.create_task(closes_a_generator()))
 
 
+async def eagerly():
+    """A child that cancels its group within create_task(), before it is a member."""
+
+    async def ends_others(group, turns):
+        group.cancel()
+        await let_run(turns)
+        record("not cancelled")
+
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    for turns in (0, 1):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(ends_others(group, turns))
+            record("cancelling", task.cancelling(), asyncio.current_task().cancelling())
+            await let_run()
+            record("never")
+        record("ended", task.cancelled(), asyncio.current_task().cancelling())
+    asyncio.get_running_loop().set_task_factory(None)
+
+
 class Chance:
     """Numbers that are the same on every Python."""
 
@@ -412,6 +431,7 @@ async def main():
     await by_itself()
     await by_others()
     await around()
+    await eagerly()
     for seed in range(150):
         program = MadeUp(seed)
         await program.main()

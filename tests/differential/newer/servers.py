@@ -50,8 +50,6 @@ async def ends(way):
     server.close()
     record("serving", server.is_serving(), connection.transport.is_closing())
     waiting = asyncio.create_task(server.wait_closed())
-    await asyncio.sleep(0)
-    record("waits", waiting.done())
     record(way, getattr(server, way)())
     record("closing", connection.transport.is_closing())
     record("lost", await connection.lost)

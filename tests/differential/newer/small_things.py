@@ -33,6 +33,16 @@ async def keywords():
             coroutine.close()
 
 
+async def lazily():
+    """`eager_start` with an eager factory, and without one."""
+    loop = asyncio.get_running_loop()
+    for factory in (asyncio.eager_task_factory, asyncio.create_eager_task_factory(asyncio.Task), None):
+        loop.set_task_factory(factory)
+        for given in ({}, {"eager_start": True}, {"eager_start": False}, {"eager_start": None}):
+            task = asyncio.create_task(step(), **given)
+            record("eager_start", given, task.done(), type(await task).__name__)
+
+
 async def contexts():
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
@@ -97,7 +107,7 @@ async def iterators():
 
 
 async def main():
-    for program in (keywords, contexts, all_errors, iterators, executors):
+    for program in (keywords, lazily, contexts, all_errors, iterators, executors):
         record(program.__name__)
         await program()
 
