@@ -60,12 +60,14 @@ def test_a_foreign_task_factory_is_used():
     assert len(made) >= 1
 
 
-async def cleans_up(turns):
+async def cleans_up(turns, meanwhile=lambda: None):
     try:
         await asyncio.sleep(3600)
     finally:
-        for _ in range(turns):
+        for turn in range(turns):
             await asyncio.sleep(0)
+            if turn == turns // 2:
+                meanwhile()
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
@@ -99,10 +101,9 @@ def test_a_deadline_from_outside_is_not_lost():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(None) as deadline:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(cleans_up(10))
+                    group.create_task(cleans_up(20, lambda: deadline.reschedule(-1)))
                     await asyncio.sleep(0)
                     group.cancel()
-                    deadline.reschedule(-1)
                     await asyncio.sleep(3600)
         assert asyncio.current_task().cancelling() == 0
 
