@@ -111,6 +111,77 @@ def context_of_handlers(asyncio):
     return seen
 
 
+@follows("3.13", "cancellations of a task group and from elsewhere at once")
+def cancellations_at_once(asyncio):
+    async def fails(turns):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise ValueError("child")
+
+    async def body(turns):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(turns))
+            await asyncio.sleep(3600)
+
+    async def task(turns):
+        result = await outcome(body(turns))
+        return result, asyncio.current_task().cancelling(), await outcome(asyncio.sleep(0))
+
+    async def exiting(turns):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(turns))
+            await asyncio.sleep(0)
+
+    async def main():
+        seen = []
+        for turns in range(4):
+            running = asyncio.create_task(task(turns))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            running.cancel("outside")
+            seen.append(await outcome(running))
+        for turns in range(4):
+            seen.append((await outcome(asyncio.create_task(exiting(turns))), turns))
+        return seen
+
+    return asyncio.run(main())
+
+
+@follows("3.13", "create_task() of a group that is not active")
+def inactive_groups(asyncio):
+    async def member():
+        pass
+
+    async def main():
+        async def tries(name):
+            coroutine = member()
+            try:
+                group.create_task(coroutine)
+            except RuntimeError as error:
+                seen.append((name, str(error).partition("> ")[2], coroutine.cr_frame is None))
+            coroutine.close()
+
+        async def while_it_aborts():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await tries("aborting")
+
+        seen, group = [], asyncio.TaskGroup()
+        await tries("not entered")
+        try:
+            async with group:
+                group.create_task(while_it_aborts())
+                await asyncio.sleep(0)
+                raise ValueError
+        except ExceptionGroup:
+            pass
+        await tries("finished")
+        return seen
+
+    return asyncio.run(main())
+
+
 @follows("3.13", "uncancel() to zero drops a cancellation that is not thrown yet")
 def uncancel(asyncio):
     async def body():
@@ -455,11 +526,16 @@ def generator_exit(asyncio):
 def second_init(asyncio):
     async def main():
         future, task = asyncio.get_running_loop().create_future(), asyncio.current_task()
-        seen = [attempt(future.__init__), future.done()]
-        if sys.version_info >= (3, 15):
-            coroutine = asyncio.sleep(0)
-            seen.append(attempt(task.__init__, coroutine))
-            coroutine.close()
+        coroutine = asyncio.sleep(0)
+        again = [(future.__init__,)]
+        if sys.version_info >= (3, 15):  # before, the task forgets what it is running
+            again.append((task.__init__, coroutine))
+        seen = []
+        for call in again:
+            result, warned = attempt(*call)
+            # The text begins with the class's name, which has the module's.
+            seen.append((result and (result[0], result[1].partition(" ")[2]), warned))
+        coroutine.close()
         return seen
 
     return asyncio.run(main())
