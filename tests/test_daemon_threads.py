@@ -377,8 +377,16 @@ def keys(tmp_path_factory):
     return [str(folder / "own.pem"), str(folder / "authority.pem")]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", PROGRAMS)
+# The same code runs after install(), so two programs are enough there.
+CASES = [
+    *((name, "all") for name in PROGRAMS),
+    *((name, "loop") for name in PROGRAMS if "loop_in_a_daemon(" in PROGRAMS[name]),
+    ("busy", "install"),
+    ("three at once", "install"),
+]
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
 def test_a_process_ends_in_peace(name, mode, keys, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(MODES[mode] + PRELUDE + textwrap.dedent(PROGRAMS[name]) + END)

@@ -61,6 +61,8 @@ class! {
         pub(crate) stdlib_futures: Slot,
         /// Its `_get_running_loop`, asked where no loop of ours runs.
         pub(crate) stdlib_get_running_loop: Slot,
+        /// Whether the modules are there that threads with a small stack cannot import.
+        pub(crate) preloaded: Cell<bool>,
         /// The modules that were asked for: faces, and the standard library's.
         modules: Modules,
         /// Foreign tasks (`_register_task`): a WeakSet, made when the first comes.

@@ -15,7 +15,7 @@
 //! Invariants:
 //! - A free list holds objects of exactly its type, with refcount 1, untracked, data dropped, dict and weak list null.
 //! - An object that the collector has finalized never goes to a free list (its header remembers the finalization).
-//! - Deallocation nests at most `DEPTH` levels; what is deeper waits in a queue that the deepest level empties, so
+//! - Deallocation nests at most `DEPTH` levels; what is deeper waits in a queue that the deepest levels empty, so
 //!   a chain of 100,000 futures frees without a deep stack. CPython's own trashcan does the same for its types.
 //! - A derived class has its base's data as first field (`class!` makes it so), so a `Ref<Task>` is a `Ref<Future>`.
 
@@ -30,6 +30,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyType};
 use pyo3::{PyTypeInfo, ffi};
 
+use crate::depth;
 use crate::door;
 use crate::own::{Visit, Visitor};
 use crate::spec::Spec;
@@ -447,12 +448,16 @@ unsafe extern "C" fn finalize<T: Native>(object: *mut ffi::PyObject) {
 /// How deep deallocations nest before they queue.
 const DEPTH: u32 = 40;
 
+/// So many fit on any stack; from there on they queue where the stack is short.
+const SHALLOW: u32 = 4;
+
 /// Deallocations that wait until the deepest one is through. One for the process, not for a thread: a look at thread-local
 /// state would cost more than all the rest here. Another thread may run in the middle of a deallocation, when a weak
 /// reference's callback lets it; then both count as nested, and what one queues the other may bury.
 ///
-/// The level that was entered last before the depth was reached empties the queue: as long as nothing was counted back since, it is
-/// still there. The outermost level could not be told, because a thread that never goes on (`forced_unwind`) keeps its levels.
+/// Every level from `SHALLOW - 1` on empties the queue when it is through. Where something is queued the level that was entered last
+/// is such a level, and still there. The outermost level would not do: of a thread that never goes on (`forced_unwind`) the
+/// levels stay counted, and no level would be outermost again.
 struct Trashcan {
     depth: Cell<u32>,
     waiting: UnsafeCell<Vec<(*mut ffi::PyObject, ffi::destructor)>>,
@@ -476,7 +481,7 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
     }
     let depth = TRASHCAN.depth.get();
-    if depth >= DEPTH {
+    if depth >= SHALLOW && (depth >= DEPTH || depth::is_stack_short()) {
         // SAFETY: under the GIL; no reference into the vector outlives the statement.
         unsafe { (*TRASHCAN.waiting.get()).push((object, bury::<T>)) };
         return;
@@ -490,7 +495,7 @@ unsafe extern "C" fn dealloc<T: Native>(object: *mut ffi::PyObject) {
         // SAFETY: under the GIL, as every destructor.
         crate::stop::settle(unsafe { Python::assume_attached() });
     }
-    if depth == DEPTH - 1 {
+    if depth + 1 >= SHALLOW {
         // SAFETY: as above; the element is out of the vector before its destructor runs.
         while let Some((object, bury)) = unsafe { (*TRASHCAN.waiting.get()).pop() } {
             // SAFETY: queued by `dealloc` of its own type, untracked and unreferenced.

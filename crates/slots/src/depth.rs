@@ -1,22 +1,135 @@
 //! How deep native code may nest: RecursionError before the C stack ends.
 //!
-//! Called by `send` for machines that resume machines, by `kind` for reprs in reprs, and by `spec` for each native repr, hash and
-//! comparison: the values that these look at are the program's, and may be the very object.
+//! Called by `send` for machines that resume machines, by `kind` for reprs in reprs, by `spec` for each native repr, hash and
+//! comparison (the values that these use are the program's, and may be the very object), by `class` for objects that free objects,
+//! and by rooms where one object's method calls that of the next ([`recursion`]).
 //!
 //! What is written in Python nests on the heap and is counted against `sys.getrecursionlimit()`. Native code nests on the C
 //! stack. CPython 3.11 counts that against the same limit; what 3.12 and 3.13 count has nothing to do with the stack, and 3.14
-//! looks at the stack alone. So this counts too from 3.12 on, and looks at the stack.
+//! looks at the stack alone, and not at ours where an error would end it. So the stack is looked at here on all versions, and chains of
+//! awaits are counted too from 3.12 on.
+//!
+//! How large a stack is differs from thread to thread: `threading.stack_size()` allows 32 KiB. It is measured when a
+//! thread first nests; from then on a look is the comparison of two addresses.
 //!
 //! Invariant: what is counted on the way in is counted back on every way out.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 
+use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Runs `f` one level deeper in the interpreter's recursion count; RecursionError with `place` in its text at the limit.
+const PLACE: &CStr = c" while awaiting";
+
+/// What must be left of a large stack, in bytes, for a level itself and for whatever it calls. Of a small stack it is a quarter.
+const RESERVE: usize = 96 * 1024;
+
+/// A stack on which CPython's own import of a module is not certain to fit.
+const SMALL: usize = 256 * 1024;
+
+/// How far the main thread's stack may grow until it is measured, for which the C library reads a file.
+const UNMEASURED: usize = 128 * 1024;
+
+/// What is known of a thread's stack.
+struct Depth {
+    /// Awaits inside each other.
+    levels: Cell<u32>,
+    /// Below this address the stack is short, or has to be measured.
+    short: Cell<usize>,
+    /// The stack's lowest address.
+    floor: Cell<usize>,
+    size: Cell<Option<usize>>,
+}
+
+thread_local! {
+    static DEPTH: Depth = const {
+        Depth { levels: Cell::new(0), short: Cell::new(usize::MAX), floor: Cell::new(0), size: Cell::new(None) }
+    };
+}
+
+/// An address in the caller's frame.
+#[inline(always)]
+fn here() -> usize {
+    let mark = 0_u8;
+    std::hint::black_box(&raw const mark).addr()
+}
+
+impl Depth {
+    #[inline(always)]
+    fn is_short(&self) -> bool {
+        let here = here();
+        here < self.short.get() && self.is_short_at(here)
+    }
+
+    /// The slow half: measures the stack if that has to be done. A stack of which the thread knows nothing, as programs make that switch
+    /// stacks themselves, is never short.
+    #[cold]
+    fn is_short_at(&self, here: usize) -> bool {
+        if self.size.get().is_none() {
+            if self.short.get() == usize::MAX && is_main_thread() {
+                self.short.set(here.saturating_sub(UNMEASURED));
+                return false;
+            }
+            self.measure();
+        }
+        (self.floor.get()..self.short.get()).contains(&here)
+    }
+
+    #[cold]
+    fn measure(&self) {
+        let (floor, size) = stack().unwrap_or((0, 0));
+        self.floor.set(floor);
+        self.size.set(Some(size));
+        self.short.set(floor + RESERVE.min(size / 4));
+    }
+}
+
+/// Whether this thread's stack has little room left.
+#[inline]
+pub(crate) fn is_stack_short() -> bool {
+    DEPTH.with(Depth::is_short)
+}
+
+/// Whether this thread's stack is one of the small ones that a program has to ask for.
+pub fn is_stack_small() -> bool {
+    DEPTH.with(|depth| {
+        if depth.size.get().is_none() && !is_main_thread() {
+            depth.measure();
+        }
+        (1..SMALL).contains(&depth.size.get().unwrap_or(0))
+    })
+}
+
+/// Runs `f` on a stack of ordinary size: on another thread, for which this one waits. None where there can be no such thread.
+pub fn on_a_large_stack<R: Send>(py: Python<'_>, f: impl FnOnce(Python<'_>) -> R + Send) -> Option<R> {
+    const LARGE: usize = 8 << 20;
+    py.detach(|| {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(LARGE).spawn_scoped(scope, || Python::try_attach(f));
+            thread.ok()?.join().ok()?
+        })
+    })
+}
+
+#[cold]
+fn too_deep(place: &CStr) -> PyErr {
+    PyRecursionError::new_err(format!("maximum recursion depth exceeded{}", place.to_str().unwrap_or_default()))
+}
+
+/// Runs `f` one level deeper in the interpreter's recursion count; RecursionError with `place` in its text at the limit, and where
+/// the stack is short.
 #[inline]
 pub fn recursion<R>(py: Python<'_>, place: &CStr, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    if is_stack_short() {
+        return Err(too_deep(place));
+    }
+    counted(py, place, f)
+}
+
+#[inline]
+fn counted<R>(py: Python<'_>, place: &CStr, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -32,95 +145,76 @@ pub fn recursion<R>(py: Python<'_>, place: &CStr, f: impl FnOnce() -> PyResult<R
     f()
 }
 
-/// Where native code nests, as error texts call it.
-pub(crate) const AWAITING: &CStr = c" while awaiting";
-pub(crate) const COMPARING: &CStr = c" in comparison";
-pub(crate) const HASHING: &CStr = c"";
-pub(crate) const WRITING: &CStr = c" while getting the repr of an object";
-
-/// Runs `f` one level deeper in native code that calls itself through objects of the program's.
+/// Runs `f` one level deeper in a chain of awaits.
 #[inline]
-pub(crate) fn deeper<R>(py: Python<'_>, place: &'static CStr, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    #[cfg(Py_3_12)]
-    let _level = level::Level::enter(place)?;
-    recursion(py, place, f)
+pub(crate) fn deeper<R>(py: Python<'_>, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    let _level = Level::enter()?;
+    counted(py, PLACE, f)
 }
 
-#[cfg(Py_3_12)]
-mod level {
-    use std::cell::Cell;
+struct Level;
 
-    use pyo3::exceptions::PyRecursionError;
-
-    use super::*;
-
-    /// Levels that need no look at the stack: every thread has room for so many.
+impl Level {
+    /// Levels below any limit that programs set.
     const SAFE: u32 = 64;
 
-    /// What must be left of the stack, in bytes, for the level itself and for whatever it calls.
-    const RESERVE: usize = 96 * 1024;
-
-    thread_local! {
-        static LEVELS: Cell<u32> = const { Cell::new(0) };
-        /// The lowest address of this thread's stack; 0 until it was asked for, or where it is not known.
-        static FLOOR: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-
-    pub(super) struct Level;
-
-    impl Level {
-        #[inline]
-        pub(super) fn enter(place: &'static CStr) -> PyResult<Level> {
-            let levels = LEVELS.get();
-            if levels >= SAFE && is_too_deep(levels) {
-                return Err(PyRecursionError::new_err(format!(
-                    "maximum recursion depth exceeded{}",
-                    place.to_str().unwrap_or_default()
-                )));
+    #[inline]
+    fn enter() -> PyResult<Level> {
+        DEPTH.with(|depth| {
+            let levels = depth.levels.get();
+            if depth.is_short() || (levels >= Level::SAFE && is_over_limit(levels)) {
+                return Err(too_deep(PLACE));
             }
-            LEVELS.set(levels + 1);
+            depth.levels.set(levels + 1);
             Ok(Level)
+        })
+    }
+}
+
+impl Drop for Level {
+    #[inline]
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.levels.set(depth.levels.get() - 1));
+    }
+}
+
+#[cold]
+fn is_over_limit(levels: u32) -> bool {
+    // SAFETY: reads a number of the interpreter's; the GIL is held by whoever resumes a machine.
+    let limit = unsafe { ffi::Py_GetRecursionLimit() };
+    // 3.11 counts these levels itself.
+    cfg!(Py_3_12) && i64::from(levels) >= i64::from(limit)
+}
+
+#[cfg(target_os = "linux")]
+fn is_main_thread() -> bool {
+    // SAFETY: always safe to call.
+    unsafe { libc::getpid() == libc::syscall(libc::SYS_gettid) as libc::pid_t }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_main_thread() -> bool {
+    false
+}
+
+/// The lowest address of this thread's stack, and its size; None where they are not known.
+#[cfg(target_os = "linux")]
+fn stack() -> Option<(usize, usize)> {
+    let mut low = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: the attributes are written by the first call and freed by the last; the answers go to places of ours.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+            return None;
         }
+        libc::pthread_attr_getstack(&attributes, &mut low, &mut size);
+        libc::pthread_attr_destroy(&mut attributes);
     }
+    Some((low.addr(), size))
+}
 
-    impl Drop for Level {
-        #[inline]
-        fn drop(&mut self) {
-            LEVELS.set(LEVELS.get() - 1);
-        }
-    }
-
-    #[cold]
-    fn is_too_deep(levels: u32) -> bool {
-        // SAFETY: reads a number of the interpreter's; the GIL is held by whoever resumes a machine.
-        let limit = unsafe { ffi::Py_GetRecursionLimit() };
-        let floor = FLOOR.get().unwrap_or_else(|| {
-            let floor = stack_floor();
-            FLOOR.set(Some(floor));
-            floor
-        });
-        let here = std::ptr::from_ref(&limit).addr();
-        i64::from(levels) >= i64::from(limit) || here.saturating_sub(floor) < RESERVE
-    }
-
-    #[cfg(target_os = "linux")]
-    fn stack_floor() -> usize {
-        let mut low = std::ptr::null_mut();
-        let mut size = 0;
-        // SAFETY: the attributes are written by the first call and freed by the last; the answers go to places of ours.
-        unsafe {
-            let mut attributes = std::mem::zeroed();
-            if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
-                return 0;
-            }
-            libc::pthread_attr_getstack(&attributes, &mut low, &mut size);
-            libc::pthread_attr_destroy(&mut attributes);
-        }
-        low.addr()
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn stack_floor() -> usize {
-        0
-    }
+#[cfg(not(target_os = "linux"))]
+fn stack() -> Option<(usize, usize)> {
+    None
 }

@@ -61,7 +61,7 @@ pub use bytes::{Filling, Shown, Spare, filled, filled_both, lent, written_into};
 pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of};
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
-pub use depth::recursion;
+pub use depth::{is_stack_small, on_a_large_stack, recursion};
 pub use door::{Stay, caught, stay};
 pub use forced_unwind::guard as guard_ended_threads;
 pub use frames::{current_frame, recursion_limit};

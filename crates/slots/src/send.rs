@@ -195,7 +195,7 @@ fn not_an_exception(kind: &Bound<'_, PyAny>) -> PyErr {
 /// That takes C stack and no frame of Python's, so it counts against the recursion limit, and against the stack.
 #[inline]
 pub fn pass_on<'py>(iterator: &Bound<'py, PyAny>, input: Input<'py>) -> PyResult<Sent<'py>> {
-    depth::deeper(iterator.py(), depth::AWAITING, || match input {
+    depth::deeper(iterator.py(), || match input {
         Input::Send(value) => send(iterator, &value),
         Input::Throw(error) => throw(iterator, error),
     })

@@ -23,6 +23,7 @@
 mod connect;
 mod create;
 mod executor;
+pub mod preload;
 mod report;
 pub mod run;
 mod schedule;

@@ -307,6 +307,7 @@ fn check_running(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
 /// What `_run_forever_setup` does.
 pub fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let py = this.py();
+    super::preload::for_small_stacks(py)?;
     this.any().call_method0(intern!(py, "_check_closed"))?;
     this.any().call_method0(intern!(py, "_check_running"))?;
     crate::keep_modules(py)?;

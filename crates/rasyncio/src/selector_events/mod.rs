@@ -57,6 +57,7 @@ use self::by_number::WeakByNumber;
 pub use self::quick_sock::{quick_recv, quick_sendall};
 use self::watch::Watcher;
 use crate::base_events::BaseEventLoop;
+use crate::base_events::preload;
 use crate::events::LoopCore;
 use crate::log::logger;
 use crate::{exceptions, face, library};
@@ -172,6 +173,7 @@ impl BaseSelectorEventLoop {
     pub fn initialize(this: &Ref<'_, BaseSelectorEventLoop>, selector: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = this.py();
         let failed = |error| exceptions::os_error(py, error);
+        preload::for_small_stacks(py)?;
         BaseEventLoop::initialize(this.base())?;
         match selector {
             Some(selector) => this.selector.set(selector.clone()),

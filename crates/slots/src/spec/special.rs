@@ -20,9 +20,10 @@ use pyo3::{Borrowed, ffi};
 use super::{Answer, Spec, conjure, vector_args};
 use crate::args::Args;
 use crate::class::{Native, Ref, raw_new};
+use crate::depth::recursion;
+use crate::door;
 use crate::own::borrowed;
 use crate::send::{Input, Sent};
-use crate::{depth, door};
 
 impl<T: Native> Spec<T> {
     /// `__init__`. For an immutable class also the quick path of a call.
@@ -149,7 +150,7 @@ impl<T: Native> Spec<T> {
             // SAFETY: as in `unary`. -1 means failure to CPython, so a hash of -1 is given as -2, as CPython does.
             unsafe {
                 door::enter(-1, |py| {
-                    let hash = depth::deeper(py, depth::HASHING, || conjure::<F>()(Ref::from_ptr_ref(&this)))?;
+                    let hash = recursion(py, c"", || conjure::<F>()(Ref::from_ptr_ref(&this)))?;
                     Ok(if hash == -1 { -2 } else { hash })
                 })
             }
@@ -218,7 +219,7 @@ impl<T: Native> Spec<T> {
                     };
                     let other = Borrowed::from_ptr(py, other);
                     let compared =
-                        depth::deeper(py, depth::COMPARING, || conjure::<F>()(Ref::from_ptr_ref(&this), &other, op))?;
+                        recursion(py, c" in comparison", || conjure::<F>()(Ref::from_ptr_ref(&this), &other, op))?;
                     match compared {
                         Some(answer) => answer.answer(py),
                         None => Ok(py.NotImplemented().into_ptr()),
@@ -315,7 +316,8 @@ where
     // SAFETY: as in `unary`.
     unsafe {
         door::enter(ptr::null_mut(), |py| {
-            depth::deeper(py, depth::WRITING, || conjure::<F>()(Ref::from_ptr_ref(&this)))?.answer(py)
+            recursion(py, c" while getting the repr of an object", || conjure::<F>()(Ref::from_ptr_ref(&this)))?
+                .answer(py)
         })
     }
 }
