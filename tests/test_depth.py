@@ -282,3 +282,48 @@ def test_what_objects_hold_of_themselves_ends_with_an_error(limit):
     assert set(seen) <= {"int", "bool", "RecursionError"}
     if limit == 1000:
         assert seen == lines("asyncio")
+
+
+EAGER = """
+import sys
+import rasyncio as asyncio
+
+sys.setrecursionlimit(1_000_000)
+
+
+async def nested(length):
+    if length:
+        return 1 + await asyncio.eager_task_factory(asyncio.get_running_loop(), nested(length - 1))
+    return 0
+
+
+async def cancelled(length):
+    waits = asyncio.get_running_loop().create_future()
+    for number in range(length):
+        waits = asyncio.ensure_future(asyncio.wait_for(waits, 60)) if number % 2 else asyncio.gather(waits)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    try:
+        waits.cancel()
+        await waits
+    except asyncio.CancelledError:
+        return "cancelled"
+
+
+for main in (nested(50), nested(50_000), cancelled(20_000)):
+    try:
+        print(asyncio.run(main))
+    except RecursionError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a raised limit lets CPython 3.11 itself overflow its stack")
+def test_first_steps_and_cancellations_in_one_another_end_with_an_error():
+    command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", EAGER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-800:]
+    one, other, third = done.stdout.splitlines()
+    assert one == "50"
+    assert other.startswith("maximum recursion depth exceeded")
+    assert third == "cancelled" or third.startswith("maximum recursion depth exceeded")

@@ -275,7 +275,10 @@ pub(super) fn eager<'py>(task: &Ref<'py, Task>, event_loop: &Bound<'py, PyAny>) 
     }
     let before = registry::swap_current_task(event_loop, Some(task.any()))?;
     let context = task.context(py).unwrap_or_else(|| py.None().into_bound(py));
-    let result = slots::enter_context(&context, || resume(task, None)).and_then(|r| r);
+    // A first step inside a first step, and so on, nests on the stack. At its end the coroutine gets the error, as in CPython, whose
+    // evaluation of the coroutine finds it.
+    let too_deep = slots::recursion(py, c"", || Ok(())).err();
+    let result = slots::enter_context(&context, || resume(task, too_deep)).and_then(|r| r);
     registry::swap_current_task(event_loop, before.as_ref())?;
     if task.is_done() {
         task.coroutine.unset();
