@@ -5,9 +5,9 @@
 //! An object is a future if its class has `_asyncio_future_blocking` and the object's value of it is not None. The repr
 //! is made from attributes, so that it is right for every future-like class.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PyTuple};
+use slots::intern;
 use slots::{Own, Ref, Signature, add_function, arg};
 
 use crate::format_helpers;
@@ -43,7 +43,7 @@ fn format_callbacks(callbacks: &Bound<'_, PyAny>) -> PyResult<String> {
 pub fn repr_info<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     let py = future.py();
     let state: String = future.getattr(intern!(py, "_state"))?.extract()?;
-    let info = PyList::new(py, [state.to_lowercase()])?;
+    let info = slots::list_of(py, [state.to_lowercase()])?;
     if state == "FINISHED" {
         let exception = future.getattr(intern!(py, "_exception"))?;
         if exception.is_none() {

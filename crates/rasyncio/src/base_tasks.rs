@@ -2,9 +2,9 @@
 //!
 //! Called by `tasks` for the repr and by the face for the stack functions; calls `base_futures` and `coroutines`.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
+use slots::intern;
 use slots::{Own, Signature, add_function, arg};
 
 use crate::library;
@@ -47,7 +47,7 @@ fn stack<'py>(task: &Bound<'py, PyAny>, limit: Option<i64>) -> PyResult<Bound<'p
             break;
         }
     }
-    let frames = PyList::empty(py);
+    let frames = slots::list(py)?;
     let room = |frames: &Bound<'_, PyList>| limit.is_none_or(|limit| (frames.len() as i64) < limit);
     if frame.is_some() {
         while let Some(current) = frame.filter(|f| !f.is_none()) {
@@ -76,15 +76,15 @@ fn print_stack(task: &Bound<'_, PyAny>, limit: &Bound<'_, PyAny>, file: &Bound<'
     let linecache = library(py, "linecache")?;
     let traceback = library(py, "traceback")?;
     let print = |text: String, end: &str| -> PyResult<()> {
-        let keywords = pyo3::types::PyDict::new(py);
+        let keywords = slots::dict(py)?;
         keywords.set_item(intern!(py, "file"), file)?;
         keywords.set_item(intern!(py, "end"), end)?;
         library(py, "builtins")?.getattr(intern!(py, "print"))?.call((text,), Some(&keywords)).map(drop)
     };
-    let keywords = pyo3::types::PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "limit"), limit)?;
     let frames = task.getattr(intern!(py, "get_stack"))?.call((), Some(&keywords))?;
-    let entries = PyList::empty(py);
+    let entries = slots::list(py)?;
     for frame in frames.try_iter()? {
         let frame = frame?;
         let code = frame.getattr(intern!(py, "f_code"))?;
@@ -103,7 +103,7 @@ fn print_stack(task: &Bound<'_, PyAny>, limit: &Bound<'_, PyAny>, file: &Bound<'
         (false, true) => format!("Stack for {repr} (most recent call last):"),
     };
     print(head, "\n")?;
-    let keywords = pyo3::types::PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "file"), file)?;
     traceback.getattr(intern!(py, "print_list"))?.call((entries,), Some(&keywords))?;
     if !exception.is_none() {

@@ -106,8 +106,8 @@ fn format_arguments(args: &Bound<'_, PyAny>, keywords: &Bound<'_, PyAny>, debug:
     Ok(format!("({})", items.join(", ")))
 }
 
-fn format_callback(
-    function: &Bound<'_, PyAny>,
+fn format_callback<'py>(
+    function: &Bound<'py, PyAny>,
     args: &Bound<'_, PyAny>,
     keywords: &Bound<'_, PyAny>,
     debug: bool,
@@ -120,7 +120,7 @@ fn format_callback(
         let inner_args = function.getattr(intern!(py, "args"))?;
         return format_callback(&inner, &inner_args, &function.getattr(intern!(py, "keywords"))?, debug, suffix);
     }
-    let named = |name: &Bound<'_, pyo3::types::PyString>| -> PyResult<Option<String>> {
+    let named = |name: slots::Name<'py>| -> PyResult<Option<String>> {
         match function.getattr_opt(name)? {
             Some(value) if value.is_truthy()? => Ok(Some(value.str()?.extract()?)),
             _ => Ok(None),
@@ -182,7 +182,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let [function] = args.parse(&SIGNATURE)?;
             let Some(function) = function else { return Ok(None) };
             match function_source(function)? {
-                Some((file, line)) => Ok(Some(Own::new(PyTuple::new(py, [file, line])?.into_any()))),
+                Some((file, line)) => Ok(Some(Own::new(slots::tuple(py, [file, line])?.into_any()))),
                 None => Ok(None),
             }
         },

@@ -12,9 +12,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Class, Own, Ref, Slot, Spec, Visit, Visitor, class};
 
 use crate::base_events::create_future;

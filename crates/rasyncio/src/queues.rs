@@ -15,9 +15,9 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyModule};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use crate::coroutines::{Shell, plain, stand_in};
@@ -349,7 +349,7 @@ fn set_maxsize(this: &Ref<'_, Queue>, maxsize: &Bound<'_, PyAny>) {
 
 fn reset_items(this: &Ref<'_, Queue>, order: Order) -> PyResult<()> {
     match order {
-        Order::Lifo | Order::Heap => this.items.replace(Some(PyList::empty(this.py()).as_any())),
+        Order::Lifo | Order::Heap => this.items.replace(Some(slots::list(this.py())?.as_any())),
         _ => this.items.replace(None),
     }
     Ok(())
@@ -360,7 +360,7 @@ fn format(this: &Ref<'_, Queue>) -> PyResult<String> {
     let mut text = format!("maxsize={}", this.maxsize.get_or_none(py).repr()?);
     if let Some(items) = this.any().getattr_opt(intern!(py, "_queue"))? {
         if items.is_truthy()? {
-            let list = PyList::new(py, items.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+            let list = slots::list_of(py, items.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
             text.push_str(&format!(" _queue={}", list.repr()?));
         }
     }

@@ -11,7 +11,6 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyTuple};
 use slots::{Args, Class, Namespace, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
@@ -108,9 +107,9 @@ fn cancel_all_tasks<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<()> {
     for task in &all {
         task.call_method0(intern!(py, "cancel"))?;
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "return_exceptions"), true)?;
-    let gathered = tasks.getattr(intern!(py, "gather"))?.call(PyTuple::new(py, &all)?, Some(&keywords))?;
+    let gathered = tasks.getattr(intern!(py, "gather"))?.call(slots::tuple(py, &all)?, Some(&keywords))?;
     event_loop.call_method1(intern!(py, "run_until_complete"), (gathered,))?;
     for task in all {
         if task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
@@ -118,7 +117,7 @@ fn cancel_all_tasks<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<()> {
         }
         let exception = task.call_method0(intern!(py, "exception"))?;
         if !exception.is_none() {
-            let details = PyDict::new(py);
+            let details = slots::dict(py)?;
             details.set_item(intern!(py, "message"), "unhandled exception during asyncio.run() shutdown")?;
             details.set_item(intern!(py, "exception"), exception)?;
             details.set_item(intern!(py, "task"), task)?;
@@ -224,7 +223,7 @@ fn run<'py>(
         return Err(PyTypeError::new_err("An asyncio.Future, a coroutine or an awaitable is required"));
     };
     let event_loop = this.event_loop.get_or_none(py);
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     let own_context = this.context.get(py);
     keywords.set_item(intern!(py, "context"), context.or(own_context.as_ref()))?;
     let task = event_loop.getattr(intern!(py, "create_task"))?.call((main,), Some(&keywords))?;
@@ -255,7 +254,7 @@ fn run_once<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     if !face(py, "events")?.call_method0(intern!(py, "_get_running_loop"))?.is_none() {
         return Err(PyRuntimeError::new_err("asyncio.run() cannot be called from a running event loop"));
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "debug"), debug)?;
     keywords.set_item(intern!(py, "loop_factory"), factory)?;
     let runner = face(py, "runners")?.getattr(intern!(py, "Runner"))?.call((), Some(&keywords))?;

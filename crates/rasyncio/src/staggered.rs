@@ -18,9 +18,9 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::{PyAssertionError, PyKeyboardInterrupt, PyStopIteration, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule, PySet, PyTuple};
+use slots::intern;
 use slots::{Class, Co, Kept, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use crate::base_events::{create_future, create_task};
@@ -237,8 +237,8 @@ async fn run(co: Co, race: Kept, functions: Kept, delay: Kept) -> PyResult<Own> 
         race.functions.set(co.get(functions).try_iter()?.into_any());
         race.delay.set(co.get(delay));
         race.running.set(PySet::empty(py)?.into_any());
-        race.exceptions.set(PyList::empty(py).into_any());
-        race.unhandled.set(PyList::empty(py).into_any());
+        race.exceptions.set(slots::list(py)?.into_any());
+        race.unhandled.set(slots::list(py)?.into_any());
         start(&race, py.None().into_bound(py))?;
     }
     let place = co.keep(co.py().None().into_bound(co.py()));

@@ -17,9 +17,9 @@ use std::ffi::CStr;
 use pyo3::exceptions::{
     PyAssertionError, PyGeneratorExit, PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTypeError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PySet, PyType};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, kw_opt};
 
 use crate::base_events::{BaseEventLoop, create_future, create_task, names_first};
@@ -97,7 +97,7 @@ fn errors<'py>(this: &Ref<'py, TaskGroup>) -> PyResult<Bound<'py, PyList>> {
     match this.errors.get(py) {
         Some(list) if !list.is_none() => Ok(list.cast_into()?),
         _ => {
-            let list = PyList::empty(py);
+            let list = slots::list(py)?;
             this.errors.set(list.clone().into_any());
             Ok(list)
         }
@@ -180,7 +180,7 @@ fn member_done<'py>(this: &Ref<'py, TaskGroup>, task: &Bound<'py, PyAny>) -> PyR
     }
     let parent = this.parent.get_or_none(py);
     if !parent.is_none() && is_done(&parent)? {
-        let details = PyDict::new(py);
+        let details = slots::dict(py)?;
         let text =
             format!("Task {} has errored out but its parent task {} is already completed", task.repr()?, parent.str()?);
         details.set_item(intern!(py, "message"), text)?;

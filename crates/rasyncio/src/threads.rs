@@ -4,9 +4,9 @@
 //! context.
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyTuple};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Own, add_function};
 
 use crate::events::get_running_loop;

@@ -13,9 +13,9 @@ use std::ffi::CStr;
 
 use engine::clock::{Clock, Monotonic};
 use pyo3::exceptions::{PyAssertionError, PyBaseExceptionGroup, PyRuntimeError, PyTimeoutError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class};
 
 use crate::base_events::{call_at_native, plain_seconds};

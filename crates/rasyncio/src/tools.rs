@@ -25,9 +25,9 @@ use pyo3::exceptions::{
     PyMemoryError, PyOSError, PyPermissionError, PyProcessLookupError, PyRuntimeError, PySystemExit, PyTypeError,
     PyUnicodeDecodeError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PySet, PyString};
+use slots::intern;
 use slots::{Args, Class, Own, Plain, Ref, Signature, Spec, add_function, arg, class, opt};
 
 use crate::{face, library};
@@ -107,8 +107,8 @@ fn entries(stack: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
 
 fn index<'py>(result: &Bound<'py, PyAny>) -> PyResult<Index<'py>> {
     let py = result.py();
-    let mut index = Index { names: PyDict::new(py), awaits: Vec::new(), stacks: HashMap::new() };
-    let places = PyDict::new(py);
+    let mut index = Index { names: slots::dict(py)?, awaits: Vec::new(), stacks: HashMap::new() };
+    let places = slots::dict(py)?;
     for thread in result.try_iter()? {
         for task in each(&thread?, "awaited_by")? {
             let id = task.getattr(intern!(py, "task_id"))?;
@@ -136,7 +136,7 @@ fn cycles<'py>(py: Python<'py>, awaits: &[Await<'py>]) -> PyResult<Bound<'py, Py
         OnPath,
         Done,
     }
-    let graph = PyDict::new(py);
+    let graph = slots::dict(py)?;
     for one in awaits {
         let awaited = match graph.get_item(&one.waiter)? {
             Some(known) => known.cast_into::<PySet>()?,
@@ -148,7 +148,7 @@ fn cycles<'py>(py: Python<'py>, awaits: &[Await<'py>]) -> PyResult<Bound<'py, Py
         };
         awaited.add(&one.task)?;
     }
-    let numbers = PyDict::new(py);
+    let numbers = slots::dict(py)?;
     let number = |task: &Bound<'py, PyAny>| -> PyResult<usize> {
         match numbers.get_item(task)? {
             Some(known) => known.extract(),
@@ -158,7 +158,7 @@ fn cycles<'py>(py: Python<'py>, awaits: &[Await<'py>]) -> PyResult<Bound<'py, Py
     let awaited_by = |task: &Bound<'py, PyAny>| -> PyResult<Vec<Bound<'py, PyAny>>> {
         graph.get_item(task)?.map_or_else(|| Ok(Vec::new()), |set| set.try_iter()?.collect())
     };
-    let (mut colours, found) = (HashMap::new(), PyList::empty(py));
+    let (mut colours, found) = (HashMap::new(), slots::list(py)?);
     for first in graph.keys() {
         if colours.contains_key(&number(&first)?) {
             continue;
@@ -182,7 +182,7 @@ fn cycles<'py>(py: Python<'py>, awaits: &[Await<'py>]) -> PyResult<Bound<'py, Py
                     let own = number(&next)?;
                     let numbered = path.iter().map(|(task, _)| number(task)).collect::<PyResult<Vec<_>>>()?;
                     let begin = numbered.iter().position(|other| *other == own).unwrap_or(0);
-                    let ring = PyList::new(py, path[begin..].iter().map(|(task, _)| task))?;
+                    let ring = slots::list_of(py, path[begin..].iter().map(|(task, _)| task))?;
                     ring.append(next)?;
                     found.append(ring)?;
                 }
@@ -238,7 +238,7 @@ impl<'py> Tree<'py> {
 }
 
 fn tree<'py>(py: Python<'py>, mut index: Index<'py>) -> PyResult<Tree<'py>> {
-    let mut tree = Tree { nodes: Vec::new(), tasks: PyDict::new(py) };
+    let mut tree = Tree { nodes: Vec::new(), tasks: slots::dict(py)? };
     for (id, name) in index.names.iter() {
         let place = tree.task(&id)?;
         tree.nodes[place].label = Some(name.str()?.to_str()?.to_owned());
@@ -313,7 +313,7 @@ fn hex(id: &Bound<'_, PyAny>) -> PyResult<String> {
 
 fn task_table<'py>(result: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     let py = result.py();
-    let (names, table) = (index(result)?.names, PyList::empty(py));
+    let (names, table) = (index(result)?.names, slots::list(py)?);
     for thread in result.try_iter()? {
         let thread = thread?;
         let thread_id = thread.getattr(intern!(py, "thread_id"))?;
@@ -322,26 +322,26 @@ fn task_table<'py>(result: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
             let name = task.getattr(intern!(py, "task_name"))?;
             let row = |rest: [Bound<'py, PyAny>; 3]| -> PyResult<()> {
                 let stack = chain(each(&task, "coroutine_stack")?)?;
-                let row = PyList::new(py, [thread_id.clone()])?;
+                let row = slots::list_of(py, [thread_id.clone()])?;
                 row.append(hex(&id)?)?;
                 row.append(&name)?;
                 row.append(stack)?;
                 rest.into_iter().try_for_each(|column| row.append(column))?;
                 table.append(row)
             };
-            let text = |text: String| PyString::new(py, &text).into_any();
+            let text = |text: &str| slots::text(py, text).map(Bound::into_any);
             let waiting = each(&task, "awaited_by")?;
             if waiting.is_empty() {
-                row([text(String::new()), text(String::new()), text("0x0".to_owned())])?;
+                row([text("")?, text("")?, text("0x0")?])?;
             }
             for stack in waiting {
                 let waiter = stack.getattr(intern!(py, "task_name"))?;
-                let name = names.get_item(&waiter)?.unwrap_or_else(|| text("Unknown".to_owned()));
+                let name = names.get_item(&waiter)?.map_or_else(|| text("Unknown"), Ok)?;
                 let waiter = match waiter.is_instance_of::<pyo3::types::PyInt>() {
                     true => hex(&waiter)?,
                     false => waiter.str()?.to_str()?.to_owned(),
                 };
-                row([text(chain([stack])?), name, text(waiter)])?;
+                row([text(&chain([stack])?)?, name, text(&waiter)?])?;
             }
         }
     }
@@ -363,7 +363,7 @@ fn all_awaited_by<'py>(pid: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn print(py: Python<'_>, text: &str, to_errors: bool) -> PyResult<()> {
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     if to_errors {
         keywords.set_item(intern!(py, "file"), library(py, "sys")?.getattr(intern!(py, "stderr"))?)?;
     }
@@ -486,7 +486,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let task_mark: String = task_mark.map_or_else(|| Ok("(T)".to_owned()), |mark| mark.extract())?;
         let function_mark: String = function_mark.map_or_else(|| Ok(String::new()), |mark| mark.extract())?;
         let trees = async_tree(result, &task_mark, &function_mark)?;
-        Ok(Own::new(PyList::new(py, trees)?.into_any()))
+        Ok(Own::new(slots::list_of(py, trees)?.into_any()))
     })?;
     let table_doc = c"build_task_table(result)\n--\n\n\
         What get_all_awaited_by() answers as rows: thread, task id, task name, its functions, those of who waits for it, and\n\

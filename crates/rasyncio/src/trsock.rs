@@ -6,9 +6,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyTuple};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 class! {
@@ -18,7 +18,7 @@ class! {
 
 fn call(this: &Ref<'_, TransportSocket>, name: &str, args: &Args<'_, '_>) -> PyResult<Own> {
     let py = this.py();
-    let positional = PyTuple::new(py, args.positional().iter().cloned())?;
+    let positional = slots::tuple(py, args.positional().iter().cloned())?;
     let socket = this.socket.get_or_none(py);
     socket.getattr(name)?.call(positional, args.keywords()?.as_ref()).map(Own::new)
 }

@@ -158,7 +158,7 @@ impl<'a, 'py> Args<'a, 'py> {
         if !self.has_keywords() {
             return Ok(None);
         }
-        let dict = PyDict::new(self.py);
+        let dict = crate::dict(self.py)?;
         self.each_keyword(&mut |name, value| dict.set_item(name, value))?;
         Ok(Some(dict))
     }
@@ -208,7 +208,7 @@ impl<'a, 'py> Args<'a, 'py> {
         for (place, value) in values.iter_mut().zip(self.positional) {
             *place = Some(value);
         }
-        let extra = PyDict::new(self.py);
+        let extra = crate::dict(self.py)?;
         self.fill(signature, &mut values, Some(&extra))?;
         Ok((values, extra))
     }

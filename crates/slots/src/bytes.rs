@@ -174,9 +174,9 @@ pub struct Spare(Cell<Option<Own>>);
 
 impl Spare {
     /// A bytes object of this content.
-    pub fn bytes<'py>(&self, py: Python<'py>, content: &[u8]) -> Bound<'py, PyBytes> {
+    pub fn bytes<'py>(&self, py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         let size = content.len();
-        let Some(spare) = self.0.take() else { return PyBytes::new(py, content) };
+        let Some(spare) = self.0.take() else { return crate::bytes(py, content) };
         let spare = spare.into_bound(py);
         let room = spare.as_ptr().cast::<ffi::PyBytesObject>();
         // SAFETY: an exact bytes object whose only reference is ours (`keep`), so that nobody can see it change; it has room for its
@@ -184,7 +184,7 @@ impl Spare {
         unsafe {
             let had = ffi::Py_SIZE(spare.as_ptr()) as usize;
             if !(had / 2..=had).contains(&size) {
-                return PyBytes::new(py, content);
+                return crate::bytes(py, content);
             }
             (*room).ob_base.ob_size = size as ffi::Py_ssize_t;
             #[allow(deprecated)]
@@ -194,7 +194,7 @@ impl Spare {
             let memory = ffi::PyBytes_AsString(spare.as_ptr()).cast::<u8>();
             std::ptr::copy_nonoverlapping(content.as_ptr(), memory, size);
             memory.add(size).write(0);
-            spare.cast_into_unchecked()
+            Ok(spare.cast_into_unchecked())
         }
     }
 

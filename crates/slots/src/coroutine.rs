@@ -227,10 +227,10 @@ where
     let frame = Rc::new(Frame::default());
     let co = Co(frame.clone());
     let handles = kept.map(|object| co.keep(object));
-    let qualname_object = pyo3::types::PyString::intern(py, qualname);
+    let qualname_object = crate::interned(py, qualname)?;
     let name = qualname.rsplit('.').next().unwrap_or(qualname);
     let made = Coroutine {
-        name: Slot::of(pyo3::types::PyString::intern(py, name).into_any()),
+        name: Slot::of(crate::interned(py, name)?.into_any()),
         qualname: Slot::of(qualname_object.into_any()),
         frame: Shared(Some(frame)),
         block: Plain(RefCell::new(Some(Box::pin(block(co, handles))))),
@@ -270,12 +270,15 @@ fn resume<'py>(this: &Ref<'py, Coroutine>, input: Input<'py>) -> PyResult<Sent<'
     };
     let old = if first { None } else { frame.input.borrow_mut().replace(pending) };
     drop(old);
+    let unwound = Unwound(this);
     // The block is out of its cell while it runs, so that nothing is borrowed during Python calls.
     let block = this.block.borrow_mut().take();
     let Some(mut block) = block else {
         return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
     };
-    match block.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    let polled = block.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    std::mem::forget(unwound);
+    match polled {
         Poll::Pending => {
             *this.block.borrow_mut() = Some(block);
             this.state.set(State::Suspended);
@@ -294,6 +297,15 @@ fn resume<'py>(this: &Ref<'py, Coroutine>, input: Input<'py>) -> PyResult<Sent<'
                 Err(error) => Err(error),
             }
         }
+    }
+}
+
+/// Ends a coroutine whose block panics, as an exception that leaves the block ends it. The block is dropped first.
+struct Unwound<'a, 'py>(&'a Ref<'py, Coroutine>);
+
+impl Drop for Unwound<'_, '_> {
+    fn drop(&mut self) {
+        finish(self.0);
     }
 }
 

@@ -4,9 +4,12 @@
 //!
 //! The door does three things. It tells PyO3 that the thread is attached, so that a `PyErr` dropped inside is dropped at
 //! once. It turns an `Err` into a raised exception. And it stops panics: unwinding into C is undefined behaviour and an
-//! abort kills the user's process for our mistake, so a panic becomes a SystemError with the panic's text. PyO3 panics where
-//! CPython has no memory for an object; that becomes the MemoryError that it is. Whoever must undo something first catches
-//! panics himself ([`caught`]).
+//! abort kills the user's process for our mistake, so a panic becomes a SystemError with the panic's text and its place in the
+//! source. PyO3 panics where CPython has no memory for an object; that becomes the MemoryError that it is. Whoever must undo
+//! something first catches panics himself ([`caught`]).
+//!
+//! Nothing is printed for a panic: [`quiet_panics`] replaces the hook that would print. The standard library of Rust is linked
+//! into the extension statically, so this hook is called for the extension's own panics and for no other library's.
 //!
 //! Telling PyO3 is three looks at thread-local state, more than the rest of a short call, and all that depends on it is when a
 //! dropped `PyErr` lets go of its exception: at once, or when PyO3 is next told. So a thread that runs a loop tells it once
@@ -14,7 +17,7 @@
 //! other call tells it at its end.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -100,8 +103,25 @@ pub fn caught<R>(py: Python<'_>, f: impl FnOnce() -> PyResult<R>) -> PyResult<R>
     })
 }
 
-/// What PyO3 says when it gets no object where there must be one.
+/// What PyO3's panic says where CPython returned no object, which for the objects that PyO3 makes means no memory.
 const NO_OBJECT: &str = "PyObject pointer is null";
+
+/// What the panics say that PyO3 and `Result::expect` make of a MemoryError: its debug form, or its text after PyO3's words.
+const NO_MEMORY: [&str; 2] = ["PyErr { type: <class 'MemoryError'>", "Converting PyErr arguments failed: MemoryError"];
+
+thread_local! {
+    /// Where the last panic of this thread began.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on a panic prints nothing: its text and place go into the exception that it becomes.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        // A thread that is about to end has no place for it any more.
+        let _ = PLACE.try_with(|cell| cell.replace(place));
+    }));
+}
 
 /// Runs `f` with any exception in flight put aside; for finalizers, which may run in the middle of anything.
 ///
@@ -149,13 +169,15 @@ fn raise_panic(_py: Python<'_>, payload: Box<dyn Any + Send>) {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    if text == NO_OBJECT {
+    let place = PLACE.try_with(|cell| std::mem::take(&mut *cell.borrow_mut())).unwrap_or_default();
+    if text == NO_OBJECT || NO_MEMORY.iter().any(|words| text.contains(words)) {
         // SAFETY: the token proves that the GIL is held. The exception is one that was made at the interpreter's start.
         unsafe { ffi::PyErr_NoMemory() };
         return;
     }
-    let text =
-        CString::new(format!("internal error, please report it: {text}").replace('\0', "\\0")).unwrap_or_default();
+    let place = if place.is_empty() { place } else { format!(" (at {place})") };
+    let text = format!("internal error, please report it: {text}{place}").replace('\0', "\\0");
+    let text = CString::new(text).unwrap_or_default();
     // SAFETY: the token proves that the GIL is held; a C string. An exception that the panic left set is replaced.
     unsafe { ffi::PyErr_SetString(ffi::PyExc_SystemError, text.as_ptr()) };
 }

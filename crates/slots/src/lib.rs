@@ -10,6 +10,7 @@
 //! | `spec` | their methods, attributes and slots |
 //! | `args` | argument parsing with CPython's texts |
 //! | `bytes` | memory that the kernel writes and Python code reads |
+//! | `objects` | making Python objects, without a panic where there is no memory |
 //! | `door` | the one place where CPython enters Rust: errors and panics become exceptions |
 //! | `forced_unwind` | no drop runs where a thread is ended in the middle of Rust frames |
 //! | `send` | resuming awaitables, and being resumed |
@@ -43,6 +44,7 @@ mod function;
 mod interpreter;
 mod kind;
 mod modules;
+mod objects;
 mod own;
 mod raise;
 mod registry;

@@ -12,10 +12,11 @@
 
 use std::ptr;
 
+use crate::intern;
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
-use pyo3::{ffi, intern};
 
 use crate::args::Args;
 use crate::class::{Native, Ref};
@@ -80,9 +81,16 @@ pub fn throw_into<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<
 /// `error` with its exception made. PyO3 makes the exception of a `new_err` when somebody first looks at it, for which it lets go of
 /// the GIL and attaches again: others run in between, and while the interpreter shuts down attaching panics. An error made here
 /// that Rust looks at, rather than raises, goes through this first.
+///
+/// Making it takes memory; where there is none, the error is a MemoryError.
 pub fn settled(py: Python<'_>, error: PyErr) -> PyErr {
-    error.restore(py);
-    PyErr::fetch(py)
+    match door::caught(py, || {
+        error.restore(py);
+        Ok(())
+    }) {
+        Ok(()) => PyErr::fetch(py),
+        Err(error) => error,
+    }
 }
 
 /// A GeneratorExit to throw in; finalizers do that mostly while the interpreter shuts down.

@@ -13,9 +13,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseEventLoop, own, put};
@@ -101,7 +101,7 @@ fn create_future_method(this: &Ref<'_, BaseEventLoop>) -> PyResult<Own> {
     let Some(class) = class_in_stdlib(this.base(), "Future")? else {
         return Ok(Future::on(this.base())?.into_any().into());
     };
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "loop"), this.any())?;
     class.call((), Some(&keywords)).map(Own::new)
 }

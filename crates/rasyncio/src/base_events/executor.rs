@@ -11,7 +11,6 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyRuntimeWarning, PyTimeoutError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyTuple};
 use slots::{Args, Own, Ref, Signature, Spec, arg};
@@ -35,7 +34,7 @@ fn run_in_executor(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResu
         match this.default_executor.get(py) {
             Some(executor) => executor,
             None => {
-                let keywords = PyDict::new(py);
+                let keywords = slots::dict(py)?;
                 keywords.set_item(intern!(py, "thread_name_prefix"), "asyncio")?;
                 let futures =
                     face(py, "base_events")?.getattr(intern!(py, "concurrent"))?.getattr(intern!(py, "futures"))?;
@@ -49,7 +48,7 @@ fn run_in_executor(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResu
     };
     let mut all = vec![function.clone()];
     all.extend(rest.iter().cloned());
-    let job = executor.call_method1(intern!(py, "submit"), PyTuple::new(py, all)?)?;
+    let job = executor.call_method1(intern!(py, "submit"), slots::tuple(py, all)?)?;
     wrap_job(this.base(), &job).map(Own::new)
 }
 
@@ -72,7 +71,7 @@ fn first_iteration(this: &Ref<'_, BaseEventLoop>, generator: &Bound<'_, PyAny>) 
     if this.asyncgens_shut_down.get() {
         let text =
             format!("asynchronous generator {} was scheduled after loop.shutdown_asyncgens() call", generator.repr()?);
-        let keywords = PyDict::new(py);
+        let keywords = slots::dict(py)?;
         keywords.set_item(intern!(py, "source"), this.any())?;
         let warn = library(py, "warnings")?.getattr(intern!(py, "warn"))?;
         warn.call((text, py.get_type::<PyResourceWarning>()), Some(&keywords))?;
@@ -104,21 +103,21 @@ fn shutdown_asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'py
             if set.len()? == 0 {
                 return Ok(none());
             }
-            let generators = PyTuple::new(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+            let generators = slots::tuple(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
             set.call_method0(intern!(py, "clear"))?;
             let closes =
                 generators.iter().map(|g| g.call_method0(intern!(py, "aclose"))).collect::<PyResult<Vec<_>>>()?;
-            let keywords = PyDict::new(py);
+            let keywords = slots::dict(py)?;
             keywords.set_item(intern!(py, "return_exceptions"), true)?;
             let gather = face(py, "tasks")?.getattr(intern!(py, "gather"))?;
-            (co.keep(generators.into_any()), co.keep(gather.call(PyTuple::new(py, closes)?, Some(&keywords))?))
+            (co.keep(generators.into_any()), co.keep(gather.call(slots::tuple(py, closes)?, Some(&keywords))?))
         };
         let results = co.wait(all).await?;
         let py = co.py();
         for (result, generator) in results.bind(py).try_iter()?.zip(co.get(generators).try_iter()?) {
             let (result, generator) = (result?, generator?);
             if result.is_instance_of::<pyo3::exceptions::PyException>() {
-                let details = PyDict::new(py);
+                let details = slots::dict(py)?;
                 let text = format!("an error occurred during closing of asynchronous generator {}", generator.repr()?);
                 details.set_item(intern!(py, "message"), text)?;
                 details.set_item(intern!(py, "exception"), result)?;
@@ -144,7 +143,7 @@ fn shutdown_executor<'py>(this: &Ref<'py, BaseEventLoop>, timeout: Bound<'py, Py
                 return Ok(none());
             }
             let future = create_future(event_loop.any())?;
-            let keywords = PyDict::new(py);
+            let keywords = slots::dict(py)?;
             keywords.set_item(intern!(py, "target"), event_loop.any().getattr(intern!(py, "_do_shutdown"))?)?;
             keywords.set_item(intern!(py, "args"), (&future,))?;
             let threading = face(py, "base_events")?.getattr(intern!(py, "threading"))?;
@@ -171,7 +170,7 @@ fn shutdown_executor<'py>(this: &Ref<'py, BaseEventLoop>, timeout: Bound<'py, Py
                 PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
                 let executor = co.get_as::<BaseEventLoop>(event_loop).default_executor.get(py);
                 if let Some(executor) = executor {
-                    let keywords = PyDict::new(py);
+                    let keywords = slots::dict(py)?;
                     keywords.set_item(intern!(py, "wait"), false)?;
                     executor.getattr(intern!(py, "shutdown"))?.call((), Some(&keywords))?;
                 }
@@ -189,7 +188,7 @@ fn shutdown_executor<'py>(this: &Ref<'py, BaseEventLoop>, timeout: Bound<'py, Py
 /// What the joining thread does.
 fn do_shutdown(this: &Ref<'_, BaseEventLoop>, future: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "wait"), true)?;
     let joined = match this.default_executor.get(py) {
         Some(executor) => executor.getattr(intern!(py, "shutdown"))?.call((), Some(&keywords)).map(drop),

@@ -33,9 +33,9 @@ mod subprocess;
 
 use std::cell::Cell;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, class};
 
 use crate::events::LoopCore;

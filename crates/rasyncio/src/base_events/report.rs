@@ -9,9 +9,8 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use slots::intern;
 use slots::{Ref, Spec};
 
 use super::{BaseEventLoop, own, put};
@@ -49,7 +48,7 @@ fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) ->
             }
         }
     }
-    let keys = PyList::new(py, context.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+    let keys = slots::list_of(py, context.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
     keys.sort()?;
     for key in keys {
         let name = key.str()?.to_string();

@@ -17,9 +17,9 @@ use std::ffi::CStr;
 use engine::inbox::Block;
 use engine::turn::LONGEST_WAIT;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Own, Ref, Signature, Spec, add_function, arg};
 
 use super::schedule::now;
@@ -74,7 +74,7 @@ fn clear_cancelled_in_list(this: &Ref<'_, LoopCore>) -> PyResult<()> {
     let fraction: f64 = base_events.getattr(intern!(py, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION"))?.extract()?;
     let heapq = library(py, "heapq")?;
     if count > least && this.cancelled_in_list() as f64 / count as f64 > fraction {
-        let kept = pyo3::types::PyList::empty(py);
+        let kept = slots::list(py)?;
         for timer in list.try_iter()? {
             let timer = timer?;
             if cancelled(&timer)? {
@@ -315,7 +315,7 @@ pub fn setup(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     let sys = library(py, "sys")?;
     this.old_asyncgen_hooks.set(sys.call_method0(intern!(py, "get_asyncgen_hooks"))?);
     this.thread_id.set(slots::thread_ident(py));
-    let hooks = PyDict::new(py);
+    let hooks = slots::dict(py)?;
     hooks.set_item(intern!(py, "firstiter"), this.any().getattr(intern!(py, "_asyncgen_firstiter_hook"))?)?;
     hooks.set_item(intern!(py, "finalizer"), this.any().getattr(intern!(py, "_asyncgen_finalizer_hook"))?)?;
     sys.getattr(intern!(py, "set_asyncgen_hooks"))?.call((), Some(&hooks))?;
@@ -413,7 +413,7 @@ fn run_until_complete(this: &Ref<'_, BaseEventLoop>, given: &Bound<'_, PyAny>) -
     let future = if this.hosted.get() && crate::coroutines::is_coroutine(given)? {
         this.any().call_method1(intern!(py, "create_task"), (given,))?
     } else {
-        let keywords = PyDict::new(py);
+        let keywords = slots::dict(py)?;
         keywords.set_item(intern!(py, "loop"), this.any())?;
         face(py, "tasks")?.getattr(intern!(py, "ensure_future"))?.call((given,), Some(&keywords))?
     };
@@ -458,7 +458,7 @@ pub(super) fn close(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
     LoopCore::forget_everything(this.base())?;
     this.executor_shut_down.set(true);
     if let Some(executor) = this.default_executor.take(py) {
-        let keywords = PyDict::new(py);
+        let keywords = slots::dict(py)?;
         keywords.set_item(intern!(py, "wait"), false)?;
         executor.getattr(intern!(py, "shutdown"))?.call((), Some(&keywords))?;
     }

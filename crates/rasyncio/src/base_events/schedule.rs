@@ -14,9 +14,9 @@ use std::ffi::CStr;
 use engine::clock::{Clock, Monotonic};
 use engine::inbox::Wake;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt};
+use pyo3::types::{PyFloat, PyInt};
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg, kw_opt};
 
 use super::BaseEventLoop;
@@ -247,10 +247,10 @@ fn call_later(this: &Ref<'_, BaseEventLoop>, args: &Args<'_, '_>) -> PyResult<Ow
     let when = this.any().call_method0(intern!(py, "time"))?.add(delay)?;
     let mut all = vec![when, callback.clone()];
     all.extend(rest.iter().cloned());
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "context"), given_context)?;
     let call_at = this.any().getattr(intern!(py, "call_at"))?;
-    call_at.call(pyo3::types::PyTuple::new(py, all)?, Some(&keywords)).map(Own::new)
+    call_at.call(slots::tuple(py, all)?, Some(&keywords)).map(Own::new)
 }
 
 pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {

@@ -20,9 +20,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyInt, PyMemoryView, PyModule, PySlice};
+use slots::intern;
 use slots::{Args, Class, Co, Kept, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use super::{BaseEventLoop, create_future};
@@ -54,9 +54,9 @@ fn check_parameters<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -
     let [Some(socket), Some(file), Some(offset), Some(count)] = args.parse(&SIGNATURE)? else {
         return Err(PyTypeError::new_err("an argument is missing"));
     };
-    let binary = intern!(py, "b").clone().into_any();
+    let binary = intern!(py, "b").object()?.as_any();
     let mode = file.getattr_opt(intern!(py, "mode"))?.unwrap_or_else(|| binary.clone());
-    if !mode.contains(&binary)? {
+    if !mode.contains(binary)? {
         return Err(PyValueError::new_err("file should be opened in binary mode"));
     }
     let stream = face(py, "base_events")?.getattr(intern!(py, "socket"))?.getattr(intern!(py, "SOCK_STREAM"))?;

@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyTuple, PyWeakref, PyWeakrefMethods, PyWeakrefReference};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, Version, Visit, Visitor, arg, class, opt};
 
 use super::create_future;
@@ -187,7 +187,7 @@ fn start_serving(this: &Ref<'_, Server>) -> PyResult<()> {
             this.ssl_shutdown_timeout.get_or_none(py),
         ];
         all.extend(this.context.get(py));
-        event_loop.call_method1(intern!(py, "_start_serving"), PyTuple::new(py, all)?)?;
+        event_loop.call_method1(intern!(py, "_start_serving"), slots::tuple(py, all)?)?;
     }
     Ok(())
 }
@@ -352,7 +352,7 @@ impl Class for Server {
                 let Some(sockets) = sockets(this) else { return Ok(Own::new(PyTuple::empty(py).into_any())) };
                 let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
                 let all = sockets.try_iter()?.map(|s| wrapper.call1((s?,))).collect::<PyResult<Vec<_>>>()?;
-                Ok(Own::new(PyTuple::new(py, all)?.into_any()))
+                Ok(Own::new(slots::tuple(py, all)?.into_any()))
             })
             .get(c"_sockets", c"", |this| Ok(this.sockets.get(this.py()).map(Own::new)))
             .get(c"_loop", c"", |this| Ok(this.event_loop.get(this.py()).map(Own::new)))
@@ -366,7 +366,7 @@ impl Class for Server {
                     return Ok(None);
                 }
                 let all: Vec<_> = this.waiters.borrow().iter().map(|w| w.bind(py).clone()).collect();
-                Ok(Some(Own::new(pyo3::types::PyList::new(py, all)?.into_any())))
+                Ok(Some(Own::new(slots::list_of(py, all)?.into_any())))
             });
     }
 }

@@ -5,9 +5,9 @@
 //! What Popen would do to text is refused: pipes bring bytes.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule, PyString, PyTuple};
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, Spec, add_function, arg};
 
 use super::BaseEventLoop;
@@ -107,14 +107,14 @@ fn subprocess<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyRe
             all.extend(co.get(ends).try_iter()?.collect::<PyResult<Vec<_>>>()?);
             all.push(0i32.into_pyobject(co.py())?.into_any());
             let make = event_loop.getattr(intern!(co.py(), "_make_subprocess_transport"))?;
-            co.keep(make.call(PyTuple::new(co.py(), all)?, Some(co.get(others).cast::<PyDict>()?))?)
+            co.keep(make.call(slots::tuple(co.py(), all)?, Some(co.get(others).cast::<PyDict>()?))?)
         };
         let transport = co.keep(co.wait(making).await?.into_bound(co.py()));
         if let (Some(log), true) = (log, is_debug(&co.get(event_loop))) {
             let logger = logger(co.py(), "base_events")?;
             logger.log("info", ("%s: %r", co.get(log), co.get(transport)))?;
         }
-        Ok(Own::new(PyTuple::new(co.py(), [co.get(transport), co.get(protocol)])?.into_any()))
+        Ok(Own::new(slots::tuple(co.py(), [co.get(transport), co.get(protocol)])?.into_any()))
     })
 }
 
@@ -133,7 +133,7 @@ fn describe<'py>(
     let text = text.into_pyobject(py)?.into_any();
     let mut all = vec![text.clone()];
     all.extend(ends.try_iter()?.collect::<PyResult<Vec<_>>>()?);
-    event_loop.getattr(intern!(py, "_log_subprocess"))?.call1(PyTuple::new(py, all)?)?;
+    event_loop.getattr(intern!(py, "_log_subprocess"))?.call1(slots::tuple(py, all)?)?;
     Ok(text)
 }
 

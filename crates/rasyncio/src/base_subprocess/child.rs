@@ -13,9 +13,8 @@ use std::ffi::CStr;
 use std::time::Duration;
 
 use engine::sys::{Descriptor, Process};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Class, Link, Plain, Ref, Slot, Spec, class};
 
 use super::Transport;
@@ -60,7 +59,7 @@ pub(super) fn of<'py>(transport: &Transport<'py>) -> PyResult<Option<Ref<'py, Ch
 /// Waits a moment for a killed process whose loop is no more, so that no zombie is left.
 pub(super) fn reap_after_loop(process: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = process.py();
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "timeout"), GRACE.as_secs_f64())?;
     match process.getattr(intern!(py, "wait"))?.call((), Some(&keywords)) {
         // It cannot be killed for now. Popen asks again when the next process is started.

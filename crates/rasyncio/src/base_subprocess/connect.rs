@@ -7,9 +7,8 @@
 //! as well (as from 3.14 on).
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use slots::intern;
 use slots::{Co, Kept, Own};
 
 use super::Transport;
@@ -79,7 +78,7 @@ fn tell(co: &Co, transport: Kept) -> PyResult<()> {
         let entry = entry?;
         let mut all = vec![entry.get_item(0)?];
         all.extend(entry.get_item(1)?.try_iter()?.collect::<PyResult<Vec<_>>>()?);
-        call_soon.call1(PyTuple::new(py, all)?)?;
+        call_soon.call1(slots::tuple(py, all)?)?;
     }
     transport.setattr(intern!(py, "_pending_calls"), py.None())
 }

@@ -26,10 +26,10 @@ mod pipes;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyPermissionError, PyProcessLookupError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyModule, PySet, PyString, PyTuple};
-use slots::{Args, Class, Own, Ref, Signature, Spec, arg, class, opt};
+use pyo3::types::{PyBytes, PyModule, PySet, PyString};
+use slots::intern;
+use slots::{Args, Class, Name, Own, Ref, Signature, Spec, arg, class, opt};
 
 use crate::base_events::create_future;
 use crate::futures::{Future, Next, Wait, given};
@@ -54,7 +54,7 @@ fn logger(py: Python<'_>) -> PyResult<Logger<'_>> {
 }
 
 /// An attribute that is None where it is not set.
-fn attribute<'py>(this: &Transport<'py>, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+fn attribute<'py>(this: &Transport<'py>, name: Name<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     Ok(this.any().getattr_opt(name)?.filter(|value| !value.is_none()))
 }
 
@@ -99,7 +99,10 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
     let own = this.any();
     own.setattr(
         intern!(py, "_extra"),
-        given(&extra).map_or_else(|| PyDict::new(py).into_any(), |extra| extra.clone()),
+        match given(&extra) {
+            Some(extra) => extra.clone(),
+            None => slots::dict(py)?.into_any(),
+        },
     )?;
     own.setattr(intern!(py, "_closed"), false)?;
     own.setattr(intern!(py, "_protocol"), protocol)?;
@@ -288,21 +291,21 @@ fn check_process(this: &Transport<'_>) -> PyResult<()> {
 fn call<'py>(this: &Transport<'py>, callback: Bound<'py, PyAny>, values: &[Bound<'py, PyAny>]) -> PyResult<()> {
     let py = this.py();
     if let Some(pending) = attribute(this, intern!(py, "_pending_calls"))? {
-        return pending.call_method1(intern!(py, "append"), ((callback, PyTuple::new(py, values)?),)).map(drop);
+        return pending.call_method1(intern!(py, "append"), ((callback, slots::tuple(py, values)?),)).map(drop);
     }
     let mut all = vec![callback];
     all.extend_from_slice(values);
     let event_loop = this.any().getattr(intern!(py, "_loop"))?;
-    event_loop.getattr(intern!(py, "call_soon"))?.call1(PyTuple::new(py, all)?).map(drop)
+    event_loop.getattr(intern!(py, "call_soon"))?.call1(slots::tuple(py, all)?).map(drop)
 }
 
 /// Has the loop call one of the protocol's methods.
-fn tell<'py>(this: &Transport<'py>, method: &Bound<'py, PyString>, values: &[Bound<'py, PyAny>]) -> PyResult<()> {
+fn tell<'py>(this: &Transport<'py>, method: Name<'py>, values: &[Bound<'py, PyAny>]) -> PyResult<()> {
     let protocol = this.any().getattr(intern!(this.py(), "_protocol"))?;
     this.any().call_method1(intern!(this.py(), "_call"), {
         let mut all = vec![protocol.getattr(method)?];
         all.extend_from_slice(values);
-        PyTuple::new(this.py(), all)?
+        slots::tuple(this.py(), all)?
     })?;
     Ok(())
 }

@@ -8,9 +8,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 class! {

@@ -73,7 +73,7 @@ fn coroutine_types(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     if slots::VERSION < (3, 12) {
         all.insert(1, types.getattr(intern!(py, "GeneratorType"))?);
     }
-    PyTuple::new(py, all)
+    slots::tuple(py, all)
 }
 
 /// Whether `function`, or the function of a method, was written as `async def`: what can be known without inspect.

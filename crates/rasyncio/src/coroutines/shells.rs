@@ -11,9 +11,9 @@
 //! A stand-in is a `futures::Wait` (or a machine of the room's own) that points to its [`Shell`].
 
 use pyo3::exceptions::PyRuntimeWarning;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Native, Own, Ref, Spec, add_function};
 
 use crate::events::{LoopCore, running_loop};

@@ -22,9 +22,9 @@ use engine::inbox::{Inbox, Wake};
 use engine::ready::Ready;
 use engine::timers::Timers;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::PyString;
+use slots::intern;
 use slots::{Class, Own, Ref, Registry, Slot, Spec, Version, Visit, Visitor, class};
 
 use super::entry::{Entry, Kind, NativeCallback};
@@ -325,7 +325,7 @@ impl LoopCore {
             }
         }
         this.list_cancelled.set(this.timers.0.borrow().cancelled());
-        let list = PyList::new(py, timers.into_iter().map(|t| t.into_bound(py)))?.into_any();
+        let list = slots::list_of(py, timers.into_iter().map(|t| t.into_bound(py)))?.into_any();
         this.scheduled_list.set(list.clone());
         Ok(list)
     }
@@ -434,7 +434,7 @@ pub fn call_soon<'py>(
             return LoopCore::push(core, Entry::handle(handle));
         }
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "context"), context)?;
     event_loop.getattr(intern!(py, "call_soon"))?.call((callback, argument), Some(&keywords)).map(drop)
 }
@@ -450,7 +450,7 @@ pub fn call_soon_by_name(
     let py = event_loop.py();
     let context = (kind.context)(&object).map(|c| c.into_bound(py));
     let callback = NativeCallback::make(py, object, kind)?;
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     if let Some(context) = context {
         keywords.set_item(intern!(py, "context"), context)?;
     }

@@ -16,8 +16,8 @@
 
 use std::cell::Cell;
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Class, Own, Ref, Slot, Spec, Visit, Visitor, class};
 
 use super::core::LoopCore;

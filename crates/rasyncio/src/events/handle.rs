@@ -15,9 +15,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::core::{Hook, LoopCore};
@@ -92,7 +92,7 @@ impl Handle {
             }
             many => {
                 let py = many[0].py();
-                handle.first.set(PyTuple::new(py, many.iter().cloned())?.into_any());
+                handle.first.set(slots::tuple(py, many.iter().cloned())?.into_any());
                 handle.count.set(Count::Tuple);
             }
         }
@@ -142,8 +142,8 @@ impl Handle {
         Ok(match self.count.get() {
             Count::Unset => None,
             Count::Zero => Some(PyTuple::empty(py).into_any()),
-            Count::One => Some(PyTuple::new(py, [self.first.get_or_none(py)])?.into_any()),
-            Count::Two => Some(PyTuple::new(py, [self.first.get_or_none(py), self.second.get_or_none(py)])?.into_any()),
+            Count::One => Some(slots::tuple(py, [self.first.get_or_none(py)])?.into_any()),
+            Count::Two => Some(slots::tuple(py, [self.first.get_or_none(py), self.second.get_or_none(py)])?.into_any()),
             Count::Tuple => self.first.get(py),
         })
     }
@@ -164,7 +164,7 @@ impl Handle {
                 Some(args) => match args.cast_into::<PyTuple>() {
                     Ok(args) => callback.call1(args),
                     Err(other) => {
-                        callback.call1(PyTuple::new(py, other.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?)
+                        callback.call1(slots::tuple(py, other.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?)
                     }
                 },
                 None => callback.call0(),
@@ -193,7 +193,7 @@ impl Handle {
         let callback = this.callback.get_or_none(py);
         let args = this.args(py)?.unwrap_or_else(|| PyTuple::empty(py).into_any());
         let source = format_helpers::callback_source(&callback, &args, debug_of(&event_loop)?)?;
-        let details = PyDict::new(py);
+        let details = slots::dict(py)?;
         details.set_item(intern!(py, "message"), format!("Exception in callback {source}"))?;
         details.set_item(intern!(py, "exception"), error)?;
         details.set_item(intern!(py, "handle"), this.any())?;
@@ -207,7 +207,7 @@ impl Handle {
 
     fn repr_info<'py>(this: &Ref<'py, Handle>) -> PyResult<Bound<'py, PyList>> {
         let py = this.py();
-        let info = PyList::new(py, [this.any().get_type().name()?])?;
+        let info = slots::list_of(py, [this.any().get_type().name()?])?;
         if this.cancelled.get() {
             info.append("cancelled")?;
         }

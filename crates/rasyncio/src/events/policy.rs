@@ -11,9 +11,9 @@
 //! The watcher of child processes, up to 3.13, is the policy of Unix's: see `unix_events::policy`.
 
 use pyo3::exceptions::{PyDeprecationWarning, PyNotImplementedError, PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class};
 
 use std::cell::Cell;

@@ -11,9 +11,9 @@
 //! registered with `os.register_at_fork`).
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Own, Ref, Signature, ThreadSlot, add_function, pos};
 
 use super::LoopCore;

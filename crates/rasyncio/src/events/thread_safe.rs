@@ -14,8 +14,8 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Class, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::handle::Handle;

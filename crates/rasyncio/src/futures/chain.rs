@@ -10,10 +10,10 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyModule, PyString};
+use slots::intern;
 use slots::{Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use super::{Future, State, given_loop, loop_of};

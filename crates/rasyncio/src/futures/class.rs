@@ -6,9 +6,8 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Spec, arg, kw_opt, opt};
 
 use super::{Future, FutureIter, given_loop};
@@ -91,7 +90,7 @@ impl Class for Future {
         let py = this.py();
         this.log_traceback.set(false);
         let (Some(exception), Some(event_loop)) = (this.exception.get(py), this.event_loop(py)) else { return Ok(()) };
-        let details = PyDict::new(py);
+        let details = slots::dict(py)?;
         let name = this.any().get_type().name()?;
         details.set_item(intern!(py, "message"), format!("{name} exception was never retrieved"))?;
         details.set_item(intern!(py, "exception"), exception)?;

@@ -28,9 +28,9 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyModule, PyTuple, PyType};
+use pyo3::types::{PyModule, PyType};
+use slots::intern;
 use slots::{Link, Own, Ref, Slot, Visit, Visitor, class};
 
 use crate::events::core::{call_soon, call_soon_by_name};
@@ -448,14 +448,14 @@ impl Future {
         if pairs.is_empty() {
             return Ok(None);
         }
-        let list = PyList::empty(py);
+        let list = slots::list(py)?;
         for (callback, context, kind) in pairs {
             let pair = match kind {
-                None => PyTuple::new(py, [callback, context.unwrap_or_else(|| py.None().into_bound(py))])?,
+                None => slots::tuple(py, [callback, context.unwrap_or_else(|| py.None().into_bound(py))])?,
                 Some(kind) => {
                     let context = (kind.context)(&callback).map(|c| c.into_bound(py));
                     let callable = NativeCallback::make(py, callback, kind)?;
-                    PyTuple::new(py, [callable, context.unwrap_or_else(|| py.None().into_bound(py))])?
+                    slots::tuple(py, [callable, context.unwrap_or_else(|| py.None().into_bound(py))])?
                 }
             };
             list.append(pair)?;

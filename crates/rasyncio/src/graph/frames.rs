@@ -11,6 +11,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Class, Own, Ref, Slot, Spec, class};
 
 class! {

@@ -21,8 +21,9 @@ mod frames;
 
 use pyo3::exceptions::{PyRecursionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule, PyTuple};
-use pyo3::{intern, sync::PyOnceLock};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyModule, PyTuple};
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, add_function, kw_opt, pos_opt};
 
 use crate::base_futures::isfuture;
@@ -166,7 +167,7 @@ fn objects<'py>(py: Python<'py>, nodes: Vec<Node<'py>>) -> PyResult<Option<Bound
     for (place, node) in nodes.into_iter().enumerate().rev() {
         let frames = node.frames.into_iter().map(|frame| entry.call1((frame,))).collect::<PyResult<Vec<_>>>()?;
         let waiting: Vec<_> = node.waiting.iter().filter_map(|place| made[*place].take()).collect();
-        made[place] = Some(graph.call1((node.future, PyTuple::new(py, frames)?, PyTuple::new(py, waiting)?))?);
+        made[place] = Some(graph.call1((node.future, slots::tuple(py, frames)?, slots::tuple(py, waiting)?))?);
     }
     Ok(made.into_iter().next().flatten())
 }
@@ -234,7 +235,7 @@ fn dataclass<'py>(
     let namespace = PyDict::new(py);
     namespace.set_item(intern!(py, "__doc__"), doc)?;
     namespace.set_item(intern!(py, "__module__"), &module)?;
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "namespace"), namespace)?;
     keywords.set_item(intern!(py, "frozen"), true)?;
     keywords.set_item(intern!(py, "slots"), true)?;
@@ -316,7 +317,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let limit = given(&limit).map(|limit| limit.extract()).transpose()?;
             // asyncio's counts itself as the first.
             let text = formatted(py, given(&future), depth - 2, limit)?;
-            let keywords = PyDict::new(py);
+            let keywords = slots::dict(py)?;
             keywords.set_item(intern!(py, "file"), file)?;
             let print = library(py, "builtins")?.getattr(intern!(py, "print"))?;
             print.call((text,), Some(&keywords)).map(drop)

@@ -8,8 +8,8 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Class, Co, Kept, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use crate::exceptions;

@@ -7,8 +7,8 @@
 //! does so are raised when it has the lock. A waiter that raises after it was notified notifies another.
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Class, Own, Ref, Signature, Slot, Spec, class, opt};
 
 use super::{ContextManagerMixin, Lock, own};

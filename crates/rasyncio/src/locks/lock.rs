@@ -8,8 +8,8 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Spec, class};
 
 use super::ContextManagerMixin;

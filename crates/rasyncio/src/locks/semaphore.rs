@@ -7,10 +7,11 @@
 
 use std::cell::Cell;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
-use pyo3::{IntoPyObjectExt, intern};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Spec, class, opt};
 
 use super::ContextManagerMixin;

@@ -18,9 +18,9 @@ use std::net::SocketAddr;
 
 use engine::sys::socket;
 use pyo3::exceptions::{PyConnectionAbortedError, PyKeyboardInterrupt, PyOSError, PySystemExit, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, arg, opt};
 
 use super::datagram::address_object;
@@ -49,7 +49,7 @@ fn start_serving<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
         socket.clone(),
     ];
     all.extend(rest.iter().cloned());
-    this.any().call_method1(intern!(py, "_add_reader"), PyTuple::new(py, all)?).map(drop)
+    this.any().call_method1(intern!(py, "_add_reader"), slots::tuple(py, all)?).map(drop)
 }
 
 /// Calls `_start_serving` or `_accept_connection` again, with all arguments by their places, up to the last that was given.
@@ -77,7 +77,7 @@ fn by_place<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>, n
         None => none.clone(),
     };
     let all: Vec<_> = given[..count].iter().enumerate().map(value).collect();
-    this.any().call_method1(name, PyTuple::new(py, all)?).map(drop)
+    this.any().call_method1(name, slots::tuple(py, all)?).map(drop)
 }
 
 /// `_stop_serving`: the listening socket is watched no more, and closed.
@@ -181,7 +181,7 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
         return Err(error);
     }
     let [_, socket, ..] = args.positional() else { return Err(error) };
-    let details = PyDict::new(py);
+    let details = slots::dict(py)?;
     details.set_item(intern!(py, "message"), "socket.accept() out of system resource")?;
     details.set_item(intern!(py, "exception"), error.into_value(py))?;
     let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
@@ -206,7 +206,7 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
     let count = if slots::VERSION >= (3, 15) { 6 } else { 5 };
     let given = args.positional().len() - 2;
     all.extend(defaults.into_iter().take(count).skip(given));
-    this.any().call_method1(intern!(py, "call_later"), PyTuple::new(py, all)?).map(drop)
+    this.any().call_method1(intern!(py, "call_later"), slots::tuple(py, all)?).map(drop)
 }
 
 /// What a server's arguments say of TLS: None, or the context and the keywords for `_make_ssl_transport`.
@@ -247,7 +247,7 @@ fn begin_connection<'py>(
     let extra = match peer {
         Some(_) => none.clone(),
         None => {
-            let extra = PyDict::new(py);
+            let extra = slots::dict(py)?;
             extra.set_item(intern!(py, "peername"), from.object(py)?)?;
             extra.into_any()
         }
@@ -286,7 +286,7 @@ fn begin_connection<'py>(
         })
     })?;
     let Some(context) = context else { return create_task(this.any(), &making, None).map(drop) };
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "context"), context)?;
     create_task(this.any(), &making, Some(&keywords)).map(drop)
 }
@@ -339,7 +339,7 @@ fn make_by_name<'py>(
     let [event_loop, _, connection, extra, server, context, tls] = kept;
     let py = co.py();
     let event_loop = co.get(event_loop);
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "waiter"), waiter)?;
     keywords.set_item(intern!(py, "extra"), co.get(extra))?;
     keywords.set_item(intern!(py, "server"), co.get(server))?;
@@ -401,7 +401,7 @@ fn make_ssl_transport<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'
         return Err(PyTypeError::new_err("an argument is missing"));
     };
     this.any().call_method1(intern!(py, "_ensure_fd_no_transport"), (socket,))?;
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "ssl_handshake_timeout"), handshake)?;
     keywords.set_item(intern!(py, "ssl_shutdown_timeout"), shutdown)?;
     let server_side = server_side.map_or(Ok(false), |s| s.is_truthy())?;

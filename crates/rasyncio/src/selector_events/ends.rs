@@ -7,9 +7,9 @@
 //! business of networks ends the connection, and is news in debug mode only; any other is reported besides.
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Own, Signature, Slot, arg, opt};
 
 use crate::face;
@@ -40,7 +40,7 @@ pub fn report_end<'py>(
         }
         return Ok(());
     }
-    let details = PyDict::new(py);
+    let details = slots::dict(py)?;
     details.set_item(intern!(py, "message"), message)?;
     details.set_item(intern!(py, "exception"), exception)?;
     details.set_item(intern!(py, "transport"), transport)?;
@@ -88,7 +88,7 @@ pub fn shown<'py>(sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// What is known of a socket that a transport takes over: `extra`, the socket for users to see, and both addresses.
 pub fn known_of<'py>(sock: &Bound<'py, PyAny>, extra: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyDict>> {
     let py = sock.py();
-    let known = PyDict::new(py);
+    let known = slots::dict(py)?;
     if let Some(extra) = extra {
         known.update(extra.cast::<PyDict>()?.as_mapping())?;
     }

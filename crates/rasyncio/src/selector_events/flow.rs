@@ -14,9 +14,8 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Own, Signature, Slot, Visit, Visitor, opt};
 
 use super::ends::{Ends, leaves};

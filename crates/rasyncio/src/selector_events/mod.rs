@@ -47,9 +47,9 @@ use engine::interest::Interests;
 use engine::sys::{Events, Poller, Waker};
 use engine::turn::{Courtesy, Hunch, Portion};
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyModule};
+use slots::intern;
 use slots::{Class, Own, Plain, Ref, Shown, Signature, Slot, Spare, Spec, Version, Visit, Visitor, class, opt};
 
 pub use self::accept::stop_serving;

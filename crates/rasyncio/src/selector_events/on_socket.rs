@@ -6,8 +6,8 @@
 //! Invariant: a system call gets the descriptor only while the socket object still has it ([`OnSocket::descriptor`]), and what somebody
 //! else watches under the number is left alone ([`OnSocket::unwatch`]).
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Class, Link, Native, Own, Ref, Slot, Spec};
 
 use super::ends::Ends;

@@ -7,10 +7,10 @@
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFunction, PyType};
+use slots::intern;
 use slots::{Ref, Version, front_numbers};
 
 use super::BaseSelectorEventLoop;

@@ -162,10 +162,10 @@ fn receive<'py>(this: &Ref<'py, BaseSelectorEventLoop>, call: &Ref<'py, Call>) -
     let (py, fd, count) = (this.py(), descriptor(call), call.count.get());
     let received = {
         let mut scratch = this.scratch(count);
-        socket::receive(fd, &mut scratch).map(|received| PyBytes::new(py, &scratch[..received]))
+        socket::receive(fd, &mut scratch).map(|received| slots::bytes(py, &scratch[..received]))
     };
     match received {
-        Ok(data) => Ok(Next::Return(data.into_any())),
+        Ok(data) => Ok(Next::Return(data?.into_any())),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_ready(this, call, &READABLE),
         Err(error) => Err(exceptions::os_error(py, error)),
     }

@@ -9,9 +9,8 @@
 //! them back to a transport whose buffer was still being sent when the caller was cancelled.
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Spec};
 
 use super::BaseSelectorEventLoop;
@@ -34,7 +33,7 @@ async fn send(co: &Co, event_loop: Kept, given: [Kept; 4]) -> PyResult<Own> {
 fn begin(co: &Co, event_loop: Kept, given: [Kept; 4]) -> PyResult<Kept> {
     let py = co.py();
     let [transport, file, offset, count] = given.map(|kept| co.get(kept));
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "fallback"), false)?;
     let socket = transport.getattr(intern!(py, "_sock"))?;
     let send = co.get(event_loop).getattr(intern!(py, "sock_sendfile"))?;

@@ -7,9 +7,9 @@
 //! the task itself. So a cancelled call has received nothing that would be lost, and its watcher is removed on every way out.
 
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView, PyTuple};
+use pyo3::types::{PyMemoryView, PyTuple};
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Spec};
 
 use super::BaseSelectorEventLoop;
@@ -95,7 +95,7 @@ where
     A: IntoIterator<Item = Bound<'py, PyAny>, IntoIter: ExactSizeIterator>,
 {
     let py = this.py();
-    let arguments = PyTuple::new(py, arguments)?.into_any();
+    let arguments = slots::tuple(py, arguments)?.into_any();
     let kept = [this.any().clone(), socket.clone(), arguments];
     slots::coroutine(py, name, kept, move |co, [event_loop, socket, arguments]| async move {
         loop {
@@ -197,7 +197,7 @@ fn sock_connect<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py
             let family = socket.getattr(intern!(py, "family"))?;
             let is = |name: &str| family.eq(module.getattr(name)?);
             if is("AF_INET")? || is("AF_INET6")? {
-                let keywords = PyDict::new(py);
+                let keywords = slots::dict(py)?;
                 keywords.set_item(intern!(py, "family"), family)?;
                 keywords.set_item(intern!(py, "type"), socket.getattr(intern!(py, "type"))?)?;
                 keywords.set_item(intern!(py, "proto"), socket.getattr(intern!(py, "proto"))?)?;

@@ -20,9 +20,9 @@ use std::os::fd::RawFd;
 
 use engine::interest::{Direction, Refused, Tenure};
 use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::PyInt;
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, Spec, Visit, Visitor, arg, kw_opt};
 
 use super::{BaseSelectorEventLoop, core};
@@ -387,7 +387,7 @@ fn register<'py>(
     let py = selector.py();
     let key = selector.call_method0(intern!(py, "get_map"))?.call_method1(intern!(py, "get"), (fd,))?;
     let none = || py.None().into_bound(py);
-    let pair = |reader, writer| PyTuple::new(py, [reader, writer]);
+    let pair = |reader, writer| slots::tuple(py, [reader, writer]);
     if key.is_none() {
         let data = match direction {
             Direction::Read => pair(handle.clone(), none())?,
@@ -479,7 +479,7 @@ fn add_public(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, name: 
     this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (fd,))?;
     let mut all = vec![fd.clone(), callback.clone()];
     all.extend(rest.iter().cloned());
-    this.any().call_method1(name, PyTuple::new(this.py(), all)?).map(drop)
+    this.any().call_method1(name, slots::tuple(this.py(), all)?).map(drop)
 }
 
 fn remove_public(this: &Ref<'_, BaseSelectorEventLoop>, fd: &Bound<'_, PyAny>, name: &str) -> PyResult<Own> {

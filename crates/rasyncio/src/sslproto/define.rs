@@ -11,9 +11,9 @@ use std::ffi::CStr;
 
 use engine::tls::{App, Phase};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyDict, PyMemoryView, PyModule, PySlice};
+use pyo3::types::{PyByteArray, PyMemoryView, PyModule, PySlice};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, opt};
 
 use super::object::{self, Part};
@@ -114,7 +114,7 @@ fn init(this: &Ref<'_, SslProtocol>, args: &Args<'_, '_>) -> PyResult<()> {
     if let (Some(hostname), true) = (hostname, named && !server_side) {
         this.server_hostname.set(hostname.clone());
     }
-    let extra = PyDict::new(py);
+    let extra = slots::dict(py)?;
     extra.set_item(intern!(py, "sslcontext"), &context)?;
     this.extra.set(extra.into_any());
     this.context.set(context);

@@ -8,9 +8,8 @@
 //!
 //! The marks are those of socket transports, other usual ones.
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Parsed, Ref, Signature, opt};
 
 use super::{SslProtocol, leaves};

@@ -9,10 +9,10 @@
 
 use engine::tls::{App, Phase};
 use pyo3::exceptions::{PyConnectionAbortedError, PyException};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slots::Ref;
+use slots::intern;
 
 use super::object::{incoming_pending, is_again, is_known, is_ssl_error, object, open_channel};
 use super::{SslProtocol, SslTransport, cancel, logger, read, shutdown, ssl_module, write};

@@ -41,9 +41,9 @@ use std::collections::VecDeque;
 
 use engine::tls::{App, Phase};
 use pyo3::exceptions::{PyAttributeError, PyException, PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
+use slots::intern;
 use slots::{Link, Own, Plain, Ref, Slot, class};
 
 use self::object::Objects;

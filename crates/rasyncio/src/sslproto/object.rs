@@ -15,9 +15,8 @@
 
 use std::cell::{Cell, OnceCell};
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Channel, Ref, Slot, Visit, Visitor};
 
 use super::SslProtocol;
@@ -95,7 +94,7 @@ pub(super) fn wrap(this: &Ref<'_, SslProtocol>, ssl: &Bound<'_, PyAny>) -> PyRes
     let py = this.py();
     let memory = ssl.getattr(intern!(py, "MemoryBIO"))?;
     let (incoming, outgoing) = (memory.call0()?, memory.call0()?);
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "server_side"), this.server_side.get())?;
     keywords.set_item(intern!(py, "server_hostname"), this.server_hostname.get_or_none(py))?;
     let wrap = this.context.get_or_none(py).getattr(intern!(py, "wrap_bio"))?;

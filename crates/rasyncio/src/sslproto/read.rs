@@ -16,9 +16,9 @@ use std::cell::Cell;
 
 use engine::tls::App;
 use pyo3::exceptions::{PyException, PyMemoryError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use slots::intern;
 use slots::{Channel, Ended, Octets, Ref};
 
 use super::object::{channel, coder, incoming_pending, is_again, is_known, object};
@@ -105,7 +105,7 @@ fn decrypt<'py>(
             let (count, ended) = channel.read_into(py, source, Cell::from_mut(&mut scratch[..]).as_slice_of_cells());
             let data = (count > 0).then(|| native.spare.bytes(py, &scratch[..count]));
             *native.scratch.borrow_mut() = scratch;
-            return Ok((data, ended));
+            return Ok((data.transpose()?, ended));
         }
         _ => channel.read_new(py, source, most)?,
     };

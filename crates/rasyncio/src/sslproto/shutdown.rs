@@ -12,10 +12,9 @@
 
 use engine::tls::Phase;
 use pyo3::exceptions::{PyOSError, PyTimeoutError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use slots::Ref;
+use slots::intern;
 
 use super::object::{is_again, is_ssl_error, object};
 use super::{SslProtocol, cancel, logger, read, write};
@@ -117,7 +116,7 @@ pub(super) fn fatal_error<'py>(this: &Ref<'py, SslProtocol>, error: Bound<'py, P
     if error.is_instance(exceptions::cancelled_error(py)?)? {
         return Ok(());
     }
-    let details = PyDict::new(py);
+    let details = slots::dict(py)?;
     details.set_item(intern!(py, "message"), message)?;
     details.set_item(intern!(py, "exception"), &error)?;
     details.set_item(intern!(py, "transport"), this.transport.get_or_none(py))?;

@@ -9,9 +9,8 @@
 //! Invariant: on every way out but success the transport is closed.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Co, Kept, Ref, Signature, arg};
 
 use super::{SslProtocol, object, ssl_module};
@@ -56,7 +55,7 @@ pub fn start_tls<'py>(event_loop: &Bound<'py, PyAny>, args: &Args<'_, 'py>) -> P
         return Err(PyTypeError::new_err(format!("transport {} is not supported by start_tls()", transport.repr()?)));
     }
     let waiter = create_future(event_loop)?;
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "ssl_handshake_timeout"), handshake)?;
     keywords.set_item(intern!(py, "ssl_shutdown_timeout"), shutdown)?;
     keywords.set_item(intern!(py, "call_connection_made"), false)?;

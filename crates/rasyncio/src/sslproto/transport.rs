@@ -14,9 +14,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use slots::intern;
 use slots::{Class, Link, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{SslProtocol, constant, define, flow, object, shutdown, write};

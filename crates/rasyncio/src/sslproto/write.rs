@@ -13,9 +13,9 @@
 
 use engine::tls::Phase;
 use pyo3::exceptions::{PyException, PyIndexError, PyMemoryError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
+use slots::intern;
 use slots::{Ended, Own, Ref};
 
 use super::object::{channel, coder, is_again, is_known, outgoing, outgoing_pending};
@@ -182,7 +182,7 @@ fn write_through<'py>(this: &Ref<'py, SslProtocol>, data: &Bound<'py, PyAny>) ->
     };
     if count < size {
         let bytes = bytes_of(data)?;
-        push(this, PyBytes::new(py, &bytes.as_bytes()[count..]).as_any())?;
+        push(this, slots::bytes(py, &bytes.as_bytes()[count..])?.as_any())?;
     }
     Ok(())
 }
@@ -202,7 +202,10 @@ pub(super) fn encrypt(this: &Ref<'_, SslProtocol>) -> PyResult<()> {
         if count > size {
             return Err(PyIndexError::new_err("more bytes were written than there are"));
         }
-        let rest = (count < size).then(|| Own::new(PyBytes::new(py, &data.as_bytes()[count..]).into_any()));
+        let rest = (count < size)
+            .then(|| slots::bytes(py, &data.as_bytes()[count..]))
+            .transpose()?
+            .map(|rest| Own::new(rest.into_any()));
         this.backlog_size.set(this.backlog_size.get() - count);
         let mut backlog = this.backlog.borrow_mut();
         let old = backlog.pop_front();

@@ -13,9 +13,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyConnectionResetError, PyException, PyNotImplementedError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::StreamReader;
@@ -220,7 +220,7 @@ fn report<'py>(
     exception: Bound<'py, PyAny>,
 ) -> PyResult<()> {
     let py = event_loop.py();
-    let details = PyDict::new(py);
+    let details = slots::dict(py)?;
     details.set_item(intern!(py, "message"), "Unhandled exception in client_connected_cb")?;
     details.set_item(intern!(py, "exception"), exception)?;
     details.set_item(intern!(py, "transport"), transport)?;
@@ -275,7 +275,7 @@ fn connection_made<'py>(this: &Ref<'py, StreamReaderProtocol>, transport: &Bound
     let py = this.py();
     let event_loop = StreamReaderProtocol::event_loop(this);
     if this.reject_connection.get() {
-        let details = PyDict::new(py);
+        let details = slots::dict(py)?;
         details.set_item(
             intern!(py, "message"),
             "An open stream was garbage collected prior to establishing network connection; \
@@ -464,7 +464,7 @@ impl Class for StreamFactory {
         })
         .call(|this, _| {
             let py = this.py();
-            let keywords = PyDict::new(py);
+            let keywords = slots::dict(py)?;
             let event_loop = this.event_loop.get_or_none(py);
             keywords.set_item(intern!(py, "loop"), &event_loop)?;
             let reader = this.reader.get_or_none(py).call((this.limit.get_or_none(py),), Some(&keywords))?;

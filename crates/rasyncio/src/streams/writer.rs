@@ -7,8 +7,8 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyResourceWarning, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{FlowControl, StreamReader};

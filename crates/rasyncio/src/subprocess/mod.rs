@@ -16,9 +16,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyModule};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use crate::base_events::create_future;
@@ -48,7 +48,7 @@ fn init<'py>(this: &Ref<'py, StreamProtocol>, args: &Args<'_, 'py>) -> PyResult<
     };
     FlowControl::initialize(this.base(), Some(event_loop).filter(|event_loop| !event_loop.is_none()))?;
     this.limit.set(limit.clone());
-    this.open.set(PyList::empty(py).into_any());
+    this.open.set(slots::list(py)?.into_any());
     this.stdin_closed.set(create_future(&this.event_loop.get_or_none(py))?);
     Ok(())
 }
@@ -74,7 +74,7 @@ fn connected<'py>(this: &Ref<'py, StreamProtocol>, transport: &Bound<'py, PyAny>
     };
     for (number, slot) in [(1, &this.stdout), (2, &this.stderr)] {
         let Some(pipe) = pipe(number)? else { continue };
-        let keywords = PyDict::new(py);
+        let keywords = slots::dict(py)?;
         keywords.set_item(intern!(py, "limit"), this.limit.get_or_none(py))?;
         keywords.set_item(intern!(py, "loop"), &event_loop)?;
         let reader = streams.getattr(intern!(py, "StreamReader"))?.call((), Some(&keywords))?;

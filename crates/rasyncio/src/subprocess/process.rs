@@ -10,9 +10,8 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyConnectionResetError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use slots::intern;
 use slots::{Args, Class, Co, Kept, Own, Ref, Signature, Spec, arg, class};
 
 use crate::face;
@@ -109,10 +108,10 @@ fn read<'py>(this: &Ref<'py, Process>, number: &Bound<'py, PyAny>) -> PyResult<B
     let kept = [this.any().clone(), pipe];
     slots::coroutine(py, "Process._read_stream", kept, move |co, [process, pipe]| async move {
         let name = if number == 1 { "stdout" } else { "stderr" };
-        log(&co.get(process), "%r communicate: read %s", Some(PyString::new(co.py(), name).into_any()))?;
+        log(&co.get(process), "%r communicate: read %s", Some(slots::text(co.py(), name)?.into_any()))?;
         let reading = co.keep(stream_of(&co.get(process), number)?.call_method0(intern!(co.py(), "read"))?);
         let output = co.wait(reading).await?;
-        log(&co.get(process), "%r communicate: close %s", Some(PyString::new(co.py(), name).into_any()))?;
+        log(&co.get(process), "%r communicate: close %s", Some(slots::text(co.py(), name)?.into_any()))?;
         co.get(pipe).call_method0(intern!(co.py(), "close"))?;
         Ok(output)
     })
@@ -128,7 +127,7 @@ fn communicate<'py>(this: &Ref<'py, Process>, input: &Bound<'py, PyAny>) -> PyRe
         let waiting = co.keep(co.get(process).call_method0(intern!(co.py(), "wait"))?);
         co.wait(waiting).await?;
         let outputs = co.get(outputs);
-        Ok(Own::new(PyTuple::new(co.py(), [outputs.get_item(1)?, outputs.get_item(2)?])?.into_any()))
+        Ok(Own::new(slots::tuple(co.py(), [outputs.get_item(1)?, outputs.get_item(2)?])?.into_any()))
     })
 }
 

@@ -5,9 +5,8 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Spec, arg, kw_opt, opt};
 
 use super::{Options, Task};
@@ -58,7 +57,7 @@ impl Class for Task {
         this.registration.leave();
         if this.state() == State::Pending && this.log_destroy_pending.get() {
             let Some(event_loop) = this.event_loop(py) else { return Ok(()) };
-            let details = PyDict::new(py);
+            let details = slots::dict(py)?;
             details.set_item(intern!(py, "task"), this.any())?;
             details.set_item(intern!(py, "message"), "Task was destroyed but it is pending!")?;
             if let Some(stack) = this.any().getattr(intern!(py, "_source_traceback")).ok().filter(|s| !s.is_none()) {

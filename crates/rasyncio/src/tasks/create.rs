@@ -6,9 +6,9 @@
 //! tie is a native callback on each side, [`Shielded`] and [`OuterTie`].
 
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use crate::base_events::{create_future, create_task, names_first};
@@ -75,7 +75,7 @@ fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<
     };
     let context = given(&context);
     if slots::VERSION < (3, 13) {
-        let keywords = PyDict::new(py);
+        let keywords = slots::dict(py)?;
         if let Some(context) = context {
             keywords.set_item(intern!(py, "context"), context)?;
         }
@@ -94,7 +94,7 @@ fn create_task_function<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<
     if is_plain {
         return create_task(&event_loop, coroutine, None).map(Own::new);
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "name"), name)?;
     if let Some(context) = context {
         keywords.set_item(intern!(py, "context"), context)?;
@@ -220,7 +220,7 @@ fn log_on_exception(future: &Bound<'_, PyAny>) -> PyResult<()> {
     if exception.is_none() {
         return Ok(());
     }
-    let details = PyDict::new(py);
+    let details = slots::dict(py)?;
     let text = format!("{} exception in shielded future", exception.get_type().name()?);
     details.set_item(intern!(py, "message"), text)?;
     details.set_item(intern!(py, "exception"), exception)?;

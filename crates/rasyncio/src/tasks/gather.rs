@@ -10,9 +10,9 @@
 
 use std::cell::{Cell, RefCell};
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyModule};
+use pyo3::types::{PyDict, PyModule};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, class, kw_opt, opt};
 
 use super::create::ensure_future;
@@ -133,7 +133,7 @@ fn child_done<'py>(outer: &Ref<'py, GatheringFuture>, child: &Bound<'py, PyAny>)
         let last = children.last().unwrap_or(child);
         return Future::set_exception(outer.base(), &cancelled_error(last)?);
     }
-    Future::set_result(outer.base(), PyList::new(py, results)?.into_any())
+    Future::set_result(outer.base(), slots::list_of(py, results)?.into_any())
 }
 
 /// The task waits for none of the children any more; those that are not done go on.
@@ -171,7 +171,7 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     let return_exceptions = return_exceptions.map_or(Ok(false), |r| r.is_truthy())?;
     if awaitables.is_empty() {
         let outer = create_future(&get_event_loop(py)?)?;
-        outer.call_method1(intern!(py, "set_result"), (PyList::empty(py),))?;
+        outer.call_method1(intern!(py, "set_result"), (slots::list(py)?,))?;
         return Ok(outer.into());
     }
     let outer = Ref::create(py, GatheringFuture::default())?;
@@ -190,7 +190,7 @@ fn gather<'py>(py: Python<'py>, args: &Args<'_, 'py>) -> PyResult<Own> {
     // tells whether one was given twice.
     let few = awaitables.len() <= 128 && awaitables.iter().all(|a| slots::is_exact_coroutine(a) || native(a).is_some());
     if !few {
-        seen = Some(PyDict::new(py));
+        seen = Some(slots::dict(py)?);
     }
     let mut distinct = 0;
     for (place, awaitable) in awaitables.iter().enumerate() {
@@ -287,7 +287,7 @@ impl Class for GatheringFuture {
         .get(c"_children", c"", |this| {
             let py = this.py();
             let children: Vec<_> = this.children.borrow().iter().map(|c| c.bind(py).clone()).collect();
-            Ok(Own::new(PyList::new(py, children)?.into_any()))
+            Ok(Own::new(slots::list_of(py, children)?.into_any()))
         })
         .get(c"_cancel_requested", c"", |this| Ok(this.cancel_requested.get()));
     }

@@ -21,9 +21,9 @@ mod wait_for;
 use std::cell::Cell;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Own, Ref, Registration, Slot, class};
 
 use crate::events::LoopCore;
@@ -205,7 +205,7 @@ pub fn cancel_any<'py>(future: &Bound<'py, PyAny>, message: Option<&Bound<'py, P
     if let Some(future) = Ref::<Future>::cast_exact(future) {
         return Future::cancel(future, message);
     }
-    let keywords = pyo3::types::PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "msg"), message)?;
     future.getattr(intern!(py, "cancel"))?.call((), Some(&keywords))?.is_truthy()
 }

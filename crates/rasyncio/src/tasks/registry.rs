@@ -12,9 +12,9 @@
 //! that is done, or gone, is not in `all_tasks()`.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PySet};
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, add_function, arg, opt};
 
 use super::Task;
@@ -86,7 +86,7 @@ fn foreign_current(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     if let Some(dict) = state.foreign_current.get(py) {
         return Ok(dict.cast_into()?);
     }
-    let dict = PyDict::new(py);
+    let dict = slots::dict(py)?;
     state.foreign_current.set(dict.clone().into_any());
     Ok(dict)
 }

@@ -7,8 +7,9 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyInt, PyModule};
-use pyo3::{intern, sync::PyOnceLock};
+use slots::intern;
 use slots::{Class, Input, Own, Ref, Sent, Signature, Slot, Spec, add_function, arg, class, opt};
 use std::cell::Cell;
 

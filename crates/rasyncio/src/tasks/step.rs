@@ -14,9 +14,8 @@
 //! Invariant: while the coroutine runs, the task is the loop's current task, and `waits_for` is empty.
 
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Ref, Sent};
 
 use super::{Task, as_task, cancel_any, context_of, loop_of, registry};
@@ -192,7 +191,7 @@ fn wait_for<'py>(task: &Ref<'py, Task>, yielded: Bound<'py, PyAny>) -> PyResult<
             }
             yielded.setattr(intern!(py, "_asyncio_future_blocking"), false)?;
             let wake = NativeCallback::make(py, task.any().clone(), &WAKEUP)?;
-            let keywords = PyDict::new(py);
+            let keywords = slots::dict(py)?;
             keywords.set_item(intern!(py, "context"), task.context(py))?;
             yielded.getattr(intern!(py, "add_done_callback"))?.call((wake,), Some(&keywords))?;
             task.waits_for.set(yielded);

@@ -12,9 +12,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration, PyTimeoutError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PySet, PyTuple};
+use pyo3::types::{PyModule, PySet};
+use slots::intern;
 use slots::{Class, Link, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use super::awaited_by;
@@ -179,7 +179,7 @@ fn waited<'py>(wait: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> P
         let is_done = future.call_method0(intern!(py, "done"))?.is_truthy()?;
         if is_done { done.add(future)? } else { pending.add(future)? }
     }
-    Ok(Next::Return(PyTuple::new(py, [done, pending])?.into_any()))
+    Ok(Next::Return(slots::tuple(py, [done, pending])?.into_any()))
 }
 
 fn type_name(object: &Bound<'_, PyAny>) -> PyResult<String> {

@@ -8,8 +8,8 @@
 //!
 //! A timeout that is None, or not above zero, and every Python before 3.12 are the shell's.
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Args, Own, Ref};
 
 use crate::base_events::plain_seconds;

@@ -22,9 +22,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use slots::intern;
 use slots::{Args, Class, Co, Kept, Own, Ref, Signature, Spec, arg, class, opt};
 
 use super::UnixSelectorEventLoop;
@@ -223,7 +223,7 @@ pub(super) fn make<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 
     let mut positional = vec![this.any().clone()];
     positional.extend(parsed[..7].iter().flatten().map(|&value| value.clone()));
     keywords.set_item(intern!(py, "extra"), parsed[7])?;
-    let kept = [this.any().clone(), PyTuple::new(py, positional)?.into_any(), keywords.into_any()];
+    let kept = [this.any().clone(), slots::tuple(py, positional)?.into_any(), keywords.into_any()];
     let name = "_UnixSelectorEventLoop._make_subprocess_transport";
     slots::coroutine(py, name, kept, |co, [event_loop, positional, keywords]| async move {
         let this = || co.get_as::<UnixSelectorEventLoop>(event_loop);

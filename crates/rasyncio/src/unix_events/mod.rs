@@ -32,7 +32,6 @@ use std::rc::Rc;
 
 use engine::sys::SignalPipe;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule};
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
@@ -127,7 +126,7 @@ fn handlers<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Bound<'py, 
     match this.handlers.get(py) {
         Some(dict) => Ok(dict.cast_into()?),
         None => {
-            let dict = PyDict::new(py);
+            let dict = slots::dict(py)?;
             this.handlers.set(dict.clone().into_any());
             Ok(dict)
         }

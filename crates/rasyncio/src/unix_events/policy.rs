@@ -10,8 +10,8 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyAssertionError;
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Class, Own, Ref, Slot, Spec, class};
 
 use super::watchers::{AbstractChildWatcher, deprecated};

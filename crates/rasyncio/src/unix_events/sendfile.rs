@@ -15,9 +15,8 @@ use pyo3::exceptions::{
     PyAttributeError, PyBlockingIOError, PyConnectionError, PyInterruptedError, PyKeyboardInterrupt, PyOSError,
     PySystemExit, PyTypeError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg, opt};
 
 use super::UnixSelectorEventLoop;
@@ -136,7 +135,7 @@ fn step<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>) -> Py
         }
         let again = this.any().getattr(intern!(py, "_sock_sendfile_native_impl"))?;
         let arguments = [&fd, &again, future, &fd, socket, number, offset, count, &block, sent];
-        this.any().call_method1(intern!(py, "add_writer"), PyTuple::new(py, arguments)?).map(drop)
+        this.any().call_method1(intern!(py, "add_writer"), slots::tuple(py, arguments)?).map(drop)
     };
     match os(py)?.call_method1(intern!(py, "sendfile"), (&fd, number, offset, &block)) {
         Ok(now) if now.eq(0)? => end("set_result", sent),

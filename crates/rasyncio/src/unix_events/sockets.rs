@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use pyo3::exceptions::{PyAssertionError, PyFileNotFoundError, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
+use slots::intern;
 use slots::{Args, Ref, Signature, arg};
 
 use super::UnixSelectorEventLoop;
@@ -193,7 +194,7 @@ pub(super) fn create_unix_server<'py>(
     socket.call_method1(intern!(py, "setblocking"), (false,))?;
     let or_none = |value: Option<&Bound<'py, PyAny>>| value.cloned().unwrap_or_else(|| none(py));
     let class = face(py, "base_events")?.getattr(intern!(py, "Server"))?;
-    let sockets = PyList::new(py, [socket])?;
+    let sockets = slots::list_of(py, [socket])?;
     let server = class.call1((
         this.any(),
         sockets,
@@ -290,7 +291,7 @@ pub(super) fn server_sockets<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyR
     match this.server_sockets.get(py) {
         Some(dict) => Ok(dict.cast_into()?),
         None => {
-            let dict = PyDict::new(py);
+            let dict = slots::dict(py)?;
             this.server_sockets.set(dict.clone().into_any());
             Ok(dict)
         }

@@ -17,7 +17,6 @@
 //! Differs from CPython, which sets it for signal handlers only.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use slots::{Own, Ref};
@@ -50,7 +49,7 @@ fn drain_idle(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
 
 /// Sets the descriptor; answers the one from before. None if this is not the main thread of the main interpreter.
 fn set(py: Python<'_>, fd: i32) -> PyResult<Option<i32>> {
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "warn_on_full_buffer"), false)?;
     let set = library(py, "_signal")?.getattr(intern!(py, "set_wakeup_fd"))?;
     match set.call((fd,), Some(&keywords)) {

@@ -28,8 +28,8 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
+use crate::intern;
 use pyo3::buffer::PyBuffer;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -104,7 +104,7 @@ impl Visit for Channel {
 
 /// The class of that name in `_ssl`, if it has one.
 fn class_of_ssl<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-    module(intern!(py, "_ssl"))?.getattr_opt(name)
+    module(intern!(py, "_ssl").object()?)?.getattr_opt(name)
 }
 
 /// Whether that is exactly the class of `object`.

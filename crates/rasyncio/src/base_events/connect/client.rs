@@ -12,9 +12,8 @@
 //! (`sock`) is the user's until it is under a transport.
 
 use pyo3::exceptions::{PyOSError, PyTimeoutError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, arg};
 
 use super::resolve::{interleave, look_up};
@@ -33,7 +32,7 @@ fn connect_one<'py>(
     local: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let own = PyList::empty(py);
+    let own = slots::list(py)?;
     errors.call_method1(intern!(py, "append"), (&own,))?;
     let local = local.cloned().unwrap_or_else(|| none(py));
     let kept = [event_loop.clone(), own.into_any(), info.clone(), local];
@@ -85,7 +84,7 @@ fn open_socket<'py>(
     local: &Bound<'py, PyAny>,
     errors: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     for (name, at) in [("family", 0), ("type", 1), ("proto", 2)] {
         keywords.set_item(name, info.get_item(at)?)?;
     }
@@ -138,7 +137,7 @@ fn bind_local<'py>(
 /// What create_connection() raises when no attempt worked.
 fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -> PyErr {
     let failed = || -> PyResult<PyErr> {
-        let errors = PyList::empty(py);
+        let errors = slots::list(py)?;
         for list in lists.try_iter()? {
             for error in list?.try_iter()? {
                 errors.append(error?)?;
@@ -234,8 +233,8 @@ pub(super) fn create_connection<'py>(
     }
     let as_group = group.map_or(Ok(false), |g| g.is_truthy())?;
     let or_none = |value: Option<&Bound<'py, PyAny>>| value.cloned().unwrap_or_else(|| none(py));
-    let address = PyTuple::new(py, [or_none(host), or_none(port)])?.into_any();
-    let options = PyTuple::new(py, [or_none(family), or_none(proto), or_none(flags)])?.into_any();
+    let address = slots::tuple(py, [or_none(host), or_none(port)])?.into_any();
+    let options = slots::tuple(py, [or_none(family), or_none(proto), or_none(flags)])?.into_any();
     let kept = [
         this.any().clone(),
         or_none(factory),
@@ -244,7 +243,7 @@ pub(super) fn create_connection<'py>(
         options,
         or_none(local),
         or_none(delay),
-        PyList::empty(py).into_any(),
+        slots::list(py)?.into_any(),
         tls_options(py, Tls { context: ssl, server_side: false, hostname: hostname.or(host), handshake, shutdown })?,
     ];
     slots::coroutine(py, "BaseEventLoop.create_connection", kept, move |co, kept| async move {
@@ -288,13 +287,13 @@ async fn connect_any(co: &Co, kept: [Kept; 6], order: usize, as_group: bool) -> 
     if !co.get(delay).is_none() {
         let racing = {
             let py = co.py();
-            let attempts = PyList::empty(py);
+            let attempts = slots::list(py)?;
             for info in co.get(infos).try_iter()? {
                 let local = co.get(local_infos);
                 let attempt = Attempt::make(py, [co.get(event_loop), co.get(errors), info?, local])?;
                 attempts.append(attempt)?;
             }
-            let keywords = PyDict::new(py);
+            let keywords = slots::dict(py)?;
             keywords.set_item(intern!(py, "loop"), co.get(event_loop))?;
             let race = face(py, "staggered")?.getattr(intern!(py, "staggered_race"))?;
             co.keep(race.call((attempts, co.get(delay)), Some(&keywords))?)

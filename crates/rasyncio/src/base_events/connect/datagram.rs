@@ -15,9 +15,9 @@
 //! Which sockets are taken is as since 3.11.9 and 3.12.3: all but stream sockets.
 
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
+use slots::intern;
 use slots::{Args, Co, Kept, Ref, Signature, arg};
 
 use super::{BaseEventLoop, close_new, create_future, is_debug, none, set_reuse_port, socket_module};
@@ -100,8 +100,8 @@ pub(super) fn create_datagram_endpoint<'py>(
     } else {
         source = Some(Addresses::Resolved);
     }
-    let addresses = PyTuple::new(py, [local, remote])?.into_any();
-    let options = PyTuple::new(py, [family, proto, flags])?.into_any();
+    let addresses = slots::tuple(py, [local, remote])?.into_any();
+    let options = slots::tuple(py, [family, proto, flags])?.into_any();
     let kept = [this.any().clone(), factory, addresses, options, socket, none(py)];
     slots::coroutine(py, "BaseEventLoop.create_datagram_endpoint", kept, move |co, kept| async move {
         let [event_loop, factory, addresses, options, socket, target] = kept;
@@ -127,7 +127,7 @@ pub(super) fn create_datagram_endpoint<'py>(
             co.get(transport).call_method0(intern!(co.py(), "close"))?;
             return Err(error);
         }
-        Ok(PyTuple::new(co.py(), [co.get(transport), co.get(protocol)])?.into_any().into())
+        Ok(slots::tuple(co.py(), [co.get(transport), co.get(protocol)])?.into_any().into())
     })
 }
 
@@ -187,15 +187,15 @@ fn one_pair(co: &Co, addresses: Kept, options: Kept, source: Addresses) -> PyRes
     let options = co.get(options);
     let key = (options.get_item(0)?, options.get_item(1)?);
     let pair = match source {
-        Addresses::Nowhere => PyTuple::new(py, [none(py), none(py)])?.into_any(),
+        Addresses::Nowhere => slots::tuple(py, [none(py), none(py)])?.into_any(),
         _ => co.get(addresses),
     };
-    Ok(co.keep(PyList::new(py, [(key, pair)])?.into_any()))
+    Ok(co.keep(slots::list_of(py, [(key, pair)])?.into_any()))
 }
 
 /// A list of ((family, proto), [local address, remote address]), in the order in which they were found.
 async fn resolve_pairs(co: &Co, event_loop: Kept, addresses: Kept, options: Kept, wanted: Wanted) -> PyResult<Kept> {
-    let known = co.keep(PyDict::new(co.py()).into_any());
+    let known = co.keep(slots::dict(co.py())?.into_any());
     for at in 0..2usize {
         let looking = {
             let address = co.get(addresses).get_item(at)?;
@@ -209,7 +209,7 @@ async fn resolve_pairs(co: &Co, event_loop: Kept, addresses: Kept, options: Kept
         note_infos(&known, infos.bind(co.py()), at)?;
     }
     let py = co.py();
-    let complete = PyList::empty(py);
+    let complete = slots::list(py)?;
     for (key, pair) in co.get(known).cast_into::<PyDict>()?.iter() {
         let lacks = |at: usize| pair.get_item(at).map(|address| address.is_none());
         if !(wanted.local && lacks(0)? || wanted.remote && lacks(1)?) {
@@ -231,7 +231,7 @@ fn resolve<'py>(
     if !address.is_instance_of::<PyTuple>() || address.len()? != 2 {
         return Err(PyTypeError::new_err("2-tuple is expected"));
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     for (at, name) in ["family", "proto", "flags"].into_iter().enumerate() {
         keywords.set_item(name, options.get_item(at)?)?;
     }
@@ -247,11 +247,11 @@ fn note_infos(known: &Bound<'_, PyDict>, infos: &Bound<'_, PyAny>, at: usize) ->
     }
     for info in infos.try_iter()? {
         let info = info?;
-        let key = PyTuple::new(py, [info.get_item(0)?, info.get_item(2)?])?;
+        let key = slots::tuple(py, [info.get_item(0)?, info.get_item(2)?])?;
         let pair = match known.get_item(&key)? {
             Some(pair) => pair,
             None => {
-                let pair = PyList::new(py, [none(py), none(py)])?.into_any();
+                let pair = slots::list_of(py, [none(py), none(py)])?.into_any();
                 known.set_item(key, &pair)?;
                 pair
             }
@@ -263,7 +263,7 @@ fn note_infos(known: &Bound<'_, PyDict>, infos: &Bound<'_, PyAny>, at: usize) ->
 
 /// Opens a socket for the first pair that works; it and the remote address are kept as `socket` and `target`.
 async fn open_any(co: &Co, event_loop: Kept, pairs: Kept, [socket, target]: [Kept; 2], wanted: Wanted) -> PyResult<()> {
-    let errors = co.keep(PyList::empty(co.py()).into_any());
+    let errors = co.keep(slots::list(co.py())?.into_any());
     let note = |error: PyErr| -> PyResult<()> {
         let py = co.py();
         if !error.is_instance_of::<PyOSError>(py) {
@@ -307,7 +307,7 @@ fn open_socket<'py>(pair: &Bound<'py, PyAny>, wanted: Wanted) -> PyResult<(Bound
     let py = pair.py();
     let (key, addresses) = (pair.get_item(0)?, pair.get_item(1)?);
     let module = socket_module(py)?;
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "family"), key.get_item(0)?)?;
     keywords.set_item(intern!(py, "type"), module.getattr(intern!(py, "SOCK_DGRAM"))?)?;
     keywords.set_item(intern!(py, "proto"), key.get_item(1)?)?;

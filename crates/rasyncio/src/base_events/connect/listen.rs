@@ -11,9 +11,9 @@
 //! until it is the server's.
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyBool, PyList, PySet, PyString};
+use slots::intern;
 use slots::{Args, Ref, Signature, arg};
 
 use super::{BaseEventLoop, check_ssl_socket, constant, none, set_reuse_port, socket_module, stream_socket_expected};
@@ -87,7 +87,7 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
     };
     let start = truth(start, false)?;
     let or_none = |value: Option<&Bound<'py, PyAny>>| value.cloned().unwrap_or_else(|| none(py));
-    let hosts = PyList::empty(py);
+    let hosts = slots::list(py)?;
     match host {
         Some(host) if host.eq("")? => hosts.append(none(py))?,
         Some(host) if !host.is_instance_of::<PyString>() && host.try_iter().is_ok() => {
@@ -106,15 +106,15 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
         or_none(flags),
         or_none(socket),
         or_none(backlog),
-        PyTuple::new(py, [or_none(ssl), or_none(handshake), or_none(shutdown)])?.into_any(),
+        slots::tuple(py, [or_none(ssl), or_none(handshake), or_none(shutdown)])?.into_any(),
     ];
     slots::coroutine(py, "BaseEventLoop.create_server", kept, move |co, kept| async move {
         let [event_loop, factory, hosts, port, family, flags, socket, backlog, tls] = kept;
         let sockets = if has_address {
             let infos = {
                 let py = co.py();
-                let looking = PyList::empty(py);
-                let keywords = PyDict::new(py);
+                let looking = slots::list(py)?;
+                let keywords = slots::dict(py)?;
                 keywords.set_item(intern!(py, "family"), co.get(family))?;
                 keywords.set_item(intern!(py, "flags"), co.get(flags))?;
                 let look = co.get(event_loop).getattr(intern!(py, "_create_server_getaddrinfo"))?;
@@ -126,7 +126,7 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
             let infos = co.wait(infos).await?;
             bind_all(&co.get(event_loop), infos.bind(co.py()), options)?
         } else {
-            PyList::new(co.py(), [co.get(socket)])?
+            slots::list_of(co.py(), [co.get(socket)])?
         };
         let server = {
             let py = co.py();
@@ -173,14 +173,14 @@ fn bind_all<'py>(
             infos.add(info?)?;
         }
     }
-    let sockets = PyList::empty(py);
+    let sockets = slots::list(py)?;
     let bound = infos.iter().try_for_each(|info| bind_one(event_loop, &info, options, &sockets));
     let bound = bound.and_then(|()| {
         if !sockets.is_empty() {
             return Ok(());
         }
         let addresses = infos.iter().map(|info| info.get_item(4)).collect::<PyResult<Vec<_>>>()?;
-        let list = PyList::new(py, addresses)?;
+        let list = slots::list_of(py, addresses)?;
         Err(PyOSError::new_err(format!("could not bind on any address out of {}", list.repr()?)))
     });
     match bound {

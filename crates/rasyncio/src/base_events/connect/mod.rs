@@ -23,9 +23,9 @@ mod resolve;
 mod tls;
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyModule, PyTuple};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Signature, Spec, add_function, arg, opt};
 
 use self::client::create_connection;
@@ -129,7 +129,7 @@ pub async fn connect_transport(co: &Co, [event_loop, socket, factory, tls]: [Kep
         return Err(error);
     }
     let py = co.py();
-    Ok(PyTuple::new(py, [co.get(transport), co.get(protocol)])?.into_any().into())
+    Ok(slots::tuple(py, [co.get(transport), co.get(protocol)])?.into_any().into())
 }
 
 fn begin_transport(co: &Co, [event_loop, socket, factory, tls]: [Kept; 4]) -> PyResult<[Bound<'_, PyAny>; 3]> {
@@ -250,7 +250,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
             let py = this.py();
             let mut all = vec![none(py), socket_module(py)?.getattr(intern!(py, "getnameinfo"))?];
             all.extend(args.positional().iter().cloned());
-            this.any().call_method1(intern!(py, "run_in_executor"), PyTuple::new(py, all)?).map(Own::new)
+            this.any().call_method1(intern!(py, "run_in_executor"), slots::tuple(py, all)?).map(Own::new)
         },
     );
 }

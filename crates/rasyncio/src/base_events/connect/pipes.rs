@@ -5,9 +5,8 @@
 //!
 //! A transport whose wait fails, by cancellation for example, is closed; the pipe is the transport's from its creation on.
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Signature, arg};
 
 use super::{BaseEventLoop, is_debug};
@@ -44,7 +43,7 @@ pub(super) fn connect_pipe<'py>(
             return Err(error);
         }
         log_connected(&co, [event_loop, pipe, transport, protocol], end)?;
-        Ok(Own::new(PyTuple::new(co.py(), [co.get(transport), co.get(protocol)])?.into_any()))
+        Ok(Own::new(slots::tuple(co.py(), [co.get(transport), co.get(protocol)])?.into_any()))
     })
 }
 

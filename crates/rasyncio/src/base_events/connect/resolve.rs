@@ -10,9 +10,9 @@
 //! `interleave` was asked for.
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PySlice, PyString, PyTuple};
+use pyo3::types::{PySlice, PyString};
+use slots::intern;
 use slots::{Args, Co, Kept, Own, Ref, Signature, arg, opt};
 
 use super::{BaseEventLoop, constant, none, socket_module};
@@ -79,9 +79,9 @@ pub(super) fn ipaddr_info<'py>(
                 let zero = 0i32.into_pyobject(py)?.into_any();
                 let address = if is_six {
                     let (flow, scope) = (flow.unwrap_or(&zero), scope.unwrap_or(&zero));
-                    PyTuple::new(py, [host, port, flow.clone(), scope.clone()])?
+                    slots::tuple(py, [host, port, flow.clone(), scope.clone()])?
                 } else {
-                    PyTuple::new(py, [host, port])?
+                    slots::tuple(py, [host, port])?
                 };
                 return Ok(Some((family, (*kind).clone(), proto, "", address).into_pyobject(py)?.into_any()));
             }
@@ -110,7 +110,7 @@ pub(super) fn interleave<'py>(infos: &Bound<'py, PyAny>, first: usize) -> PyResu
             None => families.push((family, [info].into())),
         }
     }
-    let ordered = PyList::empty(py);
+    let ordered = slots::list(py)?;
     if let Some((_, list)) = families.first_mut() {
         for _ in 1..first {
             if let Some(info) = list.pop_front() {
@@ -161,12 +161,12 @@ pub(super) fn ensure_resolved<'py>(
     }
     let given = [Some(host), Some(port), Some(family), Some(kind), Some(proto), more.first(), more.get(1)];
     if let Some(info) = ipaddr_info(py, &given)? {
-        let list = PyList::new(py, [info])?.into_any();
+        let list = slots::list_of(py, [info])?.into_any();
         return slots::coroutine(py, "BaseEventLoop._ensure_resolved", [list], |co, [list]| async move {
             Ok(co.get(list).into())
         });
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     for (name, value) in [("family", family), ("type", kind), ("proto", proto), ("flags", flags)] {
         keywords.set_item(name, value)?;
     }
@@ -186,7 +186,7 @@ pub(super) fn resolve<'py>(
     options: [&Bound<'py, PyAny>; 3],
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     for (name, value) in ["family", "proto", "flags"].into_iter().zip(options) {
         keywords.set_item(name, value)?;
     }
@@ -217,7 +217,7 @@ pub(super) fn getaddrinfo<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, '
     };
     let mut all = vec![none(py), function];
     all.extend(args.positional().iter().cloned());
-    this.any().call_method1(intern!(py, "run_in_executor"), PyTuple::new(py, all)?).map(Own::new)
+    this.any().call_method1(intern!(py, "run_in_executor"), slots::tuple(py, all)?).map(Own::new)
 }
 
 /// Debug mode's getaddrinfo, in the executor: the time is logged.
@@ -240,7 +240,7 @@ pub(super) fn getaddrinfo_debug<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args
     let logger = logger(py, "base_events")?;
     logger.log("debug", ("Get address info %s", &text))?;
     let begun = run::time_of(this.base())?;
-    let positional = PyTuple::new(py, &all)?;
+    let positional = slots::tuple(py, &all)?;
     let infos = socket_module(py)?.getattr(intern!(py, "getaddrinfo"))?.call1(positional)?;
     let taken = run::time_of(this.base())? - begun;
     let text = format!("Getting address info {text} took {:.3}ms: {}", taken * 1e3, infos.repr()?);

@@ -7,9 +7,9 @@
 //!
 //! Of a server the name of the host is '', as in CPython: only clients have one to check.
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict};
+use slots::intern;
 
 /// How a connection is to be encrypted, as the program said it.
 pub struct Tls<'a, 'py> {
@@ -33,7 +33,7 @@ pub fn tls_options<'py>(py: Python<'py>, tls: Tls<'_, 'py>) -> PyResult<Bound<'p
         _ => return Ok(none()),
     };
     let context = if context.is_instance_of::<PyBool>() { none() } else { context };
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "server_side"), tls.server_side)?;
     match tls.hostname {
         None if tls.server_side => keywords.set_item(intern!(py, "server_hostname"), "")?,
@@ -41,7 +41,7 @@ pub fn tls_options<'py>(py: Python<'py>, tls: Tls<'_, 'py>) -> PyResult<Bound<'p
     }
     keywords.set_item(intern!(py, "ssl_handshake_timeout"), tls.handshake)?;
     keywords.set_item(intern!(py, "ssl_shutdown_timeout"), tls.shutdown)?;
-    Ok(PyTuple::new(py, [context, keywords.into_any()])?.into_any())
+    Ok(slots::tuple(py, [context, keywords.into_any()])?.into_any())
 }
 
 /// A transport for a socket, with TLS if `options` say so, whose calls are in `context` if there is one.
@@ -52,7 +52,7 @@ pub(super) fn make_transport<'py>(
     context: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     if let Some(context) = context {
         keywords.set_item(intern!(py, "context"), context)?;
     }

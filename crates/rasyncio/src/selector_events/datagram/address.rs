@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use engine::sys::datagram::{self, Address};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
+use pyo3::types::{PyInt, PyString, PyTuple};
 use slots::{Slot, Visit, Visitor};
 
 /// The families whose datagrams are received and sent without the socket object.
@@ -64,7 +64,7 @@ impl Last {
     pub(super) fn sender<'py>(&self, py: Python<'py>, from: Option<Address>) -> PyResult<Bound<'py, PyAny>> {
         let address = match from {
             None => return Ok(py.None().into_bound(py)),
-            Some(Address::Unix(name)) if name.starts_with(b"\0") => return Ok(PyBytes::new(py, &name).into_any()),
+            Some(Address::Unix(name)) if name.starts_with(b"\0") => return Ok(slots::bytes(py, &name)?.into_any()),
             Some(Address::Unix(path)) => {
                 return Ok(std::ffi::OsStr::from_bytes(&path).into_pyobject(py)?.into_any());
             }

@@ -9,9 +9,9 @@
 //! Invariants: `connection_lost` is called once, and always later, by the loop. The descriptor is released from the
 //! poller before the socket is closed, so that a new one of the same number is never taken for it.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use slots::Ref;
+use slots::intern;
 
 use super::read::stop_reading;
 use super::send::stop_writing;

@@ -35,8 +35,8 @@ use std::ffi::CStr;
 use std::io;
 
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyNotImplementedError, PyOSError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Args, Class, Link, Own, Ref, Signature, Slot, Spec, arg, class, opt};
 
 pub(super) use self::address::address_object;

@@ -10,9 +10,9 @@
 //! and the transport goes on.
 
 use engine::sys::datagram;
-use pyo3::intern;
 use pyo3::prelude::*;
 use slots::Ref;
+use slots::intern;
 
 use super::address::Family;
 use super::end::fatal_error;
@@ -92,6 +92,7 @@ fn receive<'py>(this: &Ref<'py, DatagramTransport>) -> Received<'py> {
         received.map(|(count, from)| (native.spare.bytes(py, &scratch[..count]), from))
     };
     let (data, from) = received.map_err(|error| Failure::of(py, error))?;
+    let data = data.map_err(Failure::Other)?;
     native.bytes_read.set(native.bytes_read.get() + data.as_bytes().len());
     let from = this.sender.sender(py, from).map_err(Failure::Other)?;
     Ok((data.into_any(), from))

@@ -14,9 +14,9 @@
 
 use engine::sys::{datagram, socket};
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, arg, opt};
 
 use super::address::Family;

@@ -10,9 +10,9 @@
 //! poller before the socket is closed, so that a new one of the same number is never taken for it.
 
 use pyo3::exceptions::PyConnectionError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use slots::Ref;
+use slots::intern;
 
 use super::read::stop_reading;
 use super::write::{drop_buffer, stop_writing, tell_waiter, write_ready};

@@ -42,9 +42,9 @@ use std::net::SocketAddr;
 use engine::buffers::{MOST_BYTES, WriteBuffer};
 use engine::sys::socket::{self, INTERNET};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use slots::intern;
 use slots::{Class, Link, Own, Plain, Ref, Slot, Spec, class};
 
 use self::end::{call_connection_lost, close, close_socket, force_close};
@@ -269,7 +269,7 @@ impl SocketTransport {
 
     fn set_protocol<'py>(this: &Ref<'py, SocketTransport>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = this.py();
-        let is_native = |name: &Bound<'py, PyString>| -> PyResult<bool> {
+        let is_native = |name: slots::Name<'py>| -> PyResult<bool> {
             Ok(protocol.get_type().getattr(name)?.get_type().name()? == "method_descriptor")
         };
         let style = if Ref::<StreamReaderProtocol>::cast(protocol).is_some()

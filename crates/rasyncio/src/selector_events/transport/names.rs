@@ -9,10 +9,9 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::RawFd;
 
 use engine::sys::socket;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use slots::Ref;
+use slots::intern;
 
 use super::SocketTransport;
 use crate::selector_events::datagram::address_object;
@@ -73,7 +72,7 @@ pub fn extra<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<Bound<'py, PyAny
         Some(address) => address_object(py, address),
         None => Ok(py.None().into_bound(py)),
     };
-    let known = PyDict::new(py);
+    let known = slots::dict(py)?;
     if names.accepted {
         known.set_item(intern!(py, "peername"), object(names.peer)?)?;
     }

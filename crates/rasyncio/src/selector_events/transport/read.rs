@@ -17,9 +17,9 @@ use std::rc::Rc;
 use engine::buffers::{LARGE, MOST_BYTES, room_after};
 use engine::sys::socket;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use slots::intern;
 use slots::{Ref, Shown};
 
 use super::end::{close, fatal_error};
@@ -87,7 +87,10 @@ fn receive<'py>(this: &Ref<'py, SocketTransport>) -> PyResult<io::Result<(Bound<
     let mut room = MOST_BYTES;
     let received = if last < LARGE {
         let mut scratch = native.scratch(MOST_BYTES);
-        socket::receive(fd, &mut scratch).map(|count| native.spare.bytes(py, &scratch[..count]))
+        match socket::receive(fd, &mut scratch) {
+            Ok(count) => Ok(native.spare.bytes(py, &scratch[..count])?),
+            Err(error) => Err(error),
+        }
     } else if this.steady.get() {
         let mut scratch = native.scratch(MOST_BYTES - last);
         slots::filled_both(py, last, &mut scratch, |memory, beyond| socket::receive_both(fd, memory, beyond))?

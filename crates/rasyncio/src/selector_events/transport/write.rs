@@ -18,10 +18,10 @@ use std::io;
 use engine::buffers::WriteBuffer;
 use engine::sys::socket;
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 use slots::Ref;
+use slots::intern;
 
 use super::end::{call_connection_lost, fatal_error};
 use super::{SocketTransport, WRITE, would_block};
@@ -238,7 +238,7 @@ pub(super) fn drop_buffer(this: &Ref<'_, SocketTransport>) {
 
 pub(super) fn writelines<'py>(this: &Ref<'py, SocketTransport>, list: &Bound<'py, PyAny>) -> PyResult<()> {
     if slots::VERSION < (3, 12) {
-        let joined = PyBytes::new(list.py(), b"").call_method1(intern!(list.py(), "join"), (list,))?;
+        let joined = slots::bytes(list.py(), b"")?.call_method1(intern!(list.py(), "join"), (list,))?;
         return SocketTransport::write(this, &joined);
     }
     if this.eof.get() {

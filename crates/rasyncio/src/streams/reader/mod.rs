@@ -27,9 +27,9 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{
     PyAssertionError, PyNotImplementedError, PyOverflowError, PyStopAsyncIteration, PyTypeError, PyValueError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PySlice};
+use slots::intern;
 use slots::{Args, Class, Filling, Own, Plain, Ref, Signature, Slot, Spec, class, opt};
 
 use self::reading::{Goal, begin, begin_until, simple, wait_for_news};
@@ -436,7 +436,7 @@ impl Class for StreamReader {
             .method1(c"_read", c"_read($self, n, /)\n--\n\nread(): the bytes, or the wait for them.", |this, count| {
                 match size(count)? {
                     Some(0) if this.exception(this.py()).is_none() => {
-                        Ok(Own::new(PyBytes::new(this.py(), b"").into_any()))
+                        Ok(Own::new(slots::bytes(this.py(), b"")?.into_any()))
                     }
                     None => begin(this, simple(Goal::All, 0)),
                     Some(count) => begin(this, simple(Goal::Some, count)),

@@ -16,9 +16,9 @@ use std::ffi::CStr;
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyTuple};
+use pyo3::types::{PyInt, PyTuple};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Slot, Spec, class};
 
 use super::StreamReader;
@@ -225,7 +225,7 @@ fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Op
                 let gathered = match reading.gathered.get(py) {
                     Some(gathered) => gathered,
                     None => {
-                        let list = PyList::empty(py).into_any();
+                        let list = slots::list(py)?.into_any();
                         reading.gathered.set(list.clone());
                         list
                     }
@@ -236,8 +236,9 @@ fn attempt<'py>(this: &Ref<'py, StreamReader>, reading: &Reading) -> PyResult<Op
             if !this.eof.get() {
                 return Ok(None);
             }
-            let blocks = reading.gathered.take(py).unwrap_or_else(|| PyList::empty(py).into_any());
-            PyBytes::new(py, b"").call_method1(intern!(py, "join"), (blocks,)).map(Some)
+            let empty = slots::bytes(py, b"")?;
+            let Some(blocks) = reading.gathered.take(py) else { return Ok(Some(empty.into_any())) };
+            empty.call_method1(intern!(py, "join"), (blocks,)).map(Some)
         }
         Goal::Exactly => {
             let count = reading.count.get();
@@ -361,7 +362,7 @@ pub(super) fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<
     order.sort_by_key(|at| lengths[*at]);
     separators = order.into_iter().map(|at| separators[at].clone()).collect();
     let reading = simple(Goal::Until, 0);
-    reading.separators.set(PyTuple::new(py, separators)?.into_any());
+    reading.separators.set(slots::tuple(py, separators)?.into_any());
     begin(this, reading)
 }
 

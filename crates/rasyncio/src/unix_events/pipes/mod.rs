@@ -34,9 +34,9 @@ use std::ffi::CStr;
 use std::io;
 
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyModule};
+use pyo3::types::{PyCFunction, PyModule};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, add_function, arg, class, opt};
 
 use self::read::ReadPipe;
@@ -121,7 +121,10 @@ impl PipeTransport {
         refusal: &'static str,
     ) -> PyResult<File> {
         let py = this.py();
-        let extra = extra.map_or_else(|| PyDict::new(py).into_any(), Clone::clone);
+        let extra = match extra {
+            Some(extra) => extra.clone(),
+            None => slots::dict(py)?.into_any(),
+        };
         extra.set_item(intern!(py, "pipe"), pipe)?;
         this.extra.set(extra);
         this.event_loop.set(event_loop.clone());

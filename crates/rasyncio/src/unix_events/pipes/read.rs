@@ -15,9 +15,9 @@ use std::io;
 
 use engine::buffers::{LARGE, MOST_BYTES, room_after};
 use engine::sys::pipe;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use slots::intern;
 use slots::{Class, Own, Ref, Signature, Spec, arg, class, opt};
 
 use super::{File, PipeTransport, context_of, has_number, is_would_block, loop_of, os, would_block};
@@ -134,7 +134,10 @@ fn receive<'py>(this: &Ref<'py, ReadPipe>) -> PyResult<io::Result<Bound<'py, PyB
     let received = match BaseSelectorEventLoop::of(&event_loop) {
         Some(native) if last < LARGE => {
             let mut scratch = native.scratch(MOST_BYTES);
-            pipe::read(fd, &mut scratch).map(|count| PyBytes::new(py, &scratch[..count]))
+            match pipe::read(fd, &mut scratch) {
+                Ok(count) => Ok(slots::bytes(py, &scratch[..count])?),
+                Err(error) => Err(error),
+            }
         }
         _ => slots::filled(py, room, |memory| pipe::read_raw(fd, memory))?,
     };
@@ -275,7 +278,7 @@ impl Class for ReadPipe {
             |this, args| {
                 let py = this.py();
                 let [Some(exception), message] = args.parse(&FATAL)? else { return Ok(()) };
-                let usual = intern!(py, "Fatal error on pipe transport").as_any();
+                let usual = intern!(py, "Fatal error on pipe transport").object()?.as_any();
                 // What reading from a terminal that is gone says.
                 let is_expected = has_number(py, exception, EIO);
                 PipeTransport::report(this.base(), exception, message.unwrap_or(usual), is_expected)?;

@@ -19,9 +19,9 @@ use std::ffi::CStr;
 use engine::buffers::WriteBuffer;
 use engine::sys::pipe;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError, PyOSError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use slots::intern;
 use slots::{Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use super::{File, PipeTransport, is_would_block, loop_of, os, would_block};
@@ -375,7 +375,7 @@ impl Class for WritePipe {
             || ("WriteTransport.writelines", "list_of_data"),
             |this, list| {
                 let py = this.py();
-                let joined = PyBytes::new(py, b"").call_method1(intern!(py, "join"), (list,))?;
+                let joined = slots::bytes(py, b"")?.call_method1(intern!(py, "join"), (list,))?;
                 write(this, &joined)
             },
         )
@@ -441,7 +441,7 @@ impl Class for WritePipe {
             |this, args| {
                 let py = this.py();
                 let [Some(exception), message] = args.parse(&FATAL)? else { return Ok(()) };
-                let usual = intern!(py, "Fatal error on pipe transport").as_any();
+                let usual = intern!(py, "Fatal error on pipe transport").object()?.as_any();
                 let is_expected = exception.is_instance_of::<PyOSError>();
                 PipeTransport::report(this.base(), exception, message.unwrap_or(usual), is_expected)?;
                 close_by_name(this, exception)

@@ -24,9 +24,9 @@ mod multi_loop;
 mod signals;
 
 use pyo3::exceptions::{PyChildProcessError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyTuple};
+use slots::intern;
 use slots::{Args, Own, Signature, add_function, arg};
 
 use crate::face;
@@ -108,7 +108,7 @@ fn call_back<'py>(
 ) -> PyResult<()> {
     let mut all = vec![pid.clone(), code.clone()];
     all.extend(args.try_iter()?.collect::<PyResult<Vec<_>>>()?);
-    callback.call1(PyTuple::new(callback.py(), all)?).map(drop)
+    callback.call1(slots::tuple(callback.py(), all)?).map(drop)
 }
 
 /// The arguments of `add_child_handler(pid, callback, *args)`, the last as a tuple.
@@ -117,7 +117,7 @@ fn handler_args<'a, 'py>(
     args: &Args<'a, 'py>,
 ) -> PyResult<(&'a Bound<'py, PyAny>, &'a Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
     match args.parse_rest(signature)? {
-        ([Some(pid), Some(callback)], rest) => Ok((pid, callback, PyTuple::new(args.py(), rest)?)),
+        ([Some(pid), Some(callback)], rest) => Ok((pid, callback, slots::tuple(args.py(), rest)?)),
         _ => Err(PyTypeError::new_err("an argument is missing")),
     }
 }
@@ -138,8 +138,8 @@ mod public {
     use std::ffi::{CStr, CString};
 
     use pyo3::exceptions::{PyDeprecationWarning, PyNotImplementedError};
-    use pyo3::intern;
     use pyo3::prelude::*;
+    use slots::intern;
     use slots::{Class, Spec, class};
 
     /// Warns of a name that Python 3.14 has no more.

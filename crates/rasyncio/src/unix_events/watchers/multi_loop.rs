@@ -9,9 +9,9 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use super::{
@@ -33,7 +33,7 @@ class! {
 
 fn callbacks<'py>(this: &Ref<'py, MultiLoopChildWatcher>) -> PyResult<Bound<'py, PyDict>> {
     if !this.callbacks.is_set() {
-        this.callbacks.set(PyDict::new(this.py()).into_any());
+        this.callbacks.set(slots::dict(this.py())?.into_any());
     }
     Ok(this.callbacks.get_or_none(this.py()).cast_into()?)
 }
@@ -99,7 +99,7 @@ fn ask<'py>(this: &Ref<'py, MultiLoopChildWatcher>, expected: &Bound<'py, PyAny>
     }
     let mut all = vec![entry.get_item(1)?, pid, code];
     all.extend(entry.get_item(2)?.try_iter()?.collect::<PyResult<Vec<_>>>()?);
-    event_loop.getattr(intern!(py, "call_soon_threadsafe"))?.call1(PyTuple::new(py, all)?).map(drop)
+    event_loop.getattr(intern!(py, "call_soon_threadsafe"))?.call1(slots::tuple(py, all)?).map(drop)
 }
 
 fn on_signal(this: &Ref<'_, MultiLoopChildWatcher>) -> PyResult<()> {

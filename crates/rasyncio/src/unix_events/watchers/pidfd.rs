@@ -10,8 +10,8 @@
 
 use std::ffi::CStr;
 
-use pyo3::intern;
 use pyo3::prelude::*;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 #[cfg(not(Py_3_14))]
@@ -49,7 +49,7 @@ fn loop_of<'py>(this: &Ref<'py, PidfdChildWatcher>) -> PyResult<Bound<'py, PyAny
 fn callbacks<'py>(this: &Ref<'py, PidfdChildWatcher>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     if !this.callbacks.is_set() {
-        this.callbacks.set(pyo3::types::PyDict::new(py).into_any());
+        this.callbacks.set(slots::dict(py)?.into_any());
     }
     Ok(this.callbacks.get_or_none(py))
 }

@@ -12,9 +12,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyAssertionError, PyException, PyNotImplementedError, PyRuntimeWarning};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 use super::{
@@ -50,7 +50,7 @@ class! {
 
 fn dict<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py, PyDict>> {
     if !slot.is_set() {
-        slot.set(PyDict::new(py).into_any());
+        slot.set(slots::dict(py)?.into_any());
     }
     Ok(slot.get_or_none(py).cast_into()?)
 }

@@ -14,9 +14,8 @@ use std::cell::Cell;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyChildProcessError, PyRuntimeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use slots::intern;
 use slots::{Args, Class, Own, Ref, Signature, Slot, Spec, arg, class};
 
 #[cfg(not(Py_3_14))]
@@ -47,7 +46,7 @@ class! {
 fn threads<'py>(this: &Ref<'py, ThreadedChildWatcher>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     if !this.threads.is_set() {
-        this.threads.set(PyDict::new(py).into_any());
+        this.threads.set(slots::dict(py)?.into_any());
     }
     Ok(this.threads.get_or_none(py))
 }
@@ -58,7 +57,7 @@ fn add_handler<'py>(this: &Ref<'py, ThreadedChildWatcher>, args: &Args<'_, 'py>)
     let py = this.py();
     let (pid, callback, args) = handler_args(&ADD, args)?;
     let event_loop = get_running_loop(py)?;
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "target"), this.any().getattr(intern!(py, "_do_waitpid"))?)?;
     keywords.set_item(intern!(py, "name"), format!("asyncio-waitpid-{}", this.count.replace(this.count.get() + 1)))?;
     keywords.set_item(intern!(py, "args"), (event_loop, pid, callback, args))?;

@@ -1,0 +1,174 @@
+//! Making Python objects so that no memory is an error: each function here returns `Err(MemoryError)` where PyO3's panics.
+//!
+//! Called by every layer above in place of `PyDict::new`, `PyList::empty`, `PyTuple::new`, `PyBytes::new`, `PyString::new` and
+//! `pyo3::intern!`; calls CPython's constructors.
+//!
+//! PyO3 reports the MemoryError to `sys.unraisablehook` and then panics. `door` turns that panic into a second MemoryError, so
+//! nothing breaks, but one error is reported twice, and a panic skips the rest of a function that has begun to change a state.
+//!
+//! A [`Name`] is looked up once for each place that [`intern!`](crate::intern) stands in. It is made at the first use, which is what
+//! may fail, and it becomes a str only where PyO3 takes it (`getattr`, `call_method1`, ...), which returns the error.
+//!
+//! Invariant: a made name is never freed, and belongs to the main interpreter.
+
+use std::cell::Cell;
+use std::ptr;
+
+use pyo3::exceptions::PySystemError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::{Borrowed, BoundObject, ffi};
+
+/// An empty dict.
+#[inline]
+pub fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    // SAFETY: the GIL is held, as `py` proves; the function returns a new dict, or null with an exception.
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyDict_New())?.cast_into_unchecked()) }
+}
+
+/// An empty list.
+#[inline]
+pub fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    // SAFETY: the GIL is held, as `py` proves; the function returns a new list, or null with an exception.
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyList_New(0))?.cast_into_unchecked()) }
+}
+
+/// A list of `items`.
+pub fn list_of<'py, T, I>(
+    py: Python<'py>,
+    items: impl IntoIterator<Item = T, IntoIter = I>,
+) -> PyResult<Bound<'py, PyList>>
+where
+    T: IntoPyObject<'py>,
+    I: ExactSizeIterator<Item = T>,
+{
+    let list = list(py)?;
+    for item in items {
+        list.append(item)?;
+    }
+    Ok(list)
+}
+
+/// A tuple of `items`.
+pub fn tuple<'py, T, I>(
+    py: Python<'py>,
+    items: impl IntoIterator<Item = T, IntoIter = I>,
+) -> PyResult<Bound<'py, PyTuple>>
+where
+    T: IntoPyObject<'py>,
+    I: ExactSizeIterator<Item = T>,
+{
+    let items = items.into_iter();
+    let count = items.len();
+    let mut filled = 0;
+    // SAFETY: a new tuple of `count` places, or null with an exception. Each place is written once, with a reference that it takes
+    // over; a tuple with empty places is freed, and not handed out.
+    unsafe {
+        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(count as ffi::Py_ssize_t))?;
+        for item in items.take(count) {
+            let item = item.into_pyobject(py).map_err(Into::into)?.into_bound();
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), filled as ffi::Py_ssize_t, item.into_ptr());
+            filled += 1;
+        }
+        if filled != count {
+            return Err(PySystemError::new_err("an iterator gave less than it promised"));
+        }
+        Ok(tuple.cast_into_unchecked())
+    }
+}
+
+/// A bytes object with a copy of `content`.
+#[inline]
+pub fn bytes<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let (start, size) = (content.as_ptr().cast(), content.len() as ffi::Py_ssize_t);
+    // SAFETY: the GIL is held; the memory is `content`'s. The function returns bytes, or null with an exception.
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(start, size))?.cast_into_unchecked()) }
+}
+
+/// A str.
+#[inline]
+pub fn text<'py>(py: Python<'py>, content: &str) -> PyResult<Bound<'py, PyString>> {
+    let (start, size) = (content.as_ptr().cast(), content.len() as ffi::Py_ssize_t);
+    // SAFETY: the GIL is held; the memory is `content`'s, valid UTF-8. The function returns a str, or null with an exception.
+    unsafe {
+        Ok(Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_FromStringAndSize(start, size))?.cast_into_unchecked())
+    }
+}
+
+/// A str of which there is one for all equal ones.
+pub fn interned<'py>(py: Python<'py>, content: &str) -> PyResult<Bound<'py, PyString>> {
+    let mut raw = text(py, content)?.into_ptr();
+    // SAFETY: the function takes over the reference in `raw` and leaves one there: to the known str, or to this one.
+    unsafe {
+        ffi::PyUnicode_InternInPlace(&mut raw);
+        Ok(Bound::from_owned_ptr_or_err(py, raw)?.cast_into_unchecked())
+    }
+}
+
+/// A name in the program's text, as [`intern!`](crate::intern) keeps it.
+pub struct Interned {
+    text: &'static str,
+    object: Cell<*mut ffi::PyObject>,
+}
+
+// SAFETY: every access is made under the GIL; the module refuses free-threaded interpreters and sub-interpreters.
+unsafe impl Sync for Interned {}
+
+impl Interned {
+    /// A name that is not made yet.
+    pub const fn new(text: &'static str) -> Interned {
+        Interned { text, object: Cell::new(ptr::null_mut()) }
+    }
+
+    /// The name, for a call of PyO3.
+    #[inline]
+    pub fn name<'py>(&'static self, py: Python<'py>) -> Name<'py> {
+        Name(self, py)
+    }
+
+    #[cold]
+    fn make(&self, py: Python<'_>) -> PyResult<()> {
+        let made = interned(py, self.text)?;
+        // Making it may have run a collection, and that this very place.
+        if self.object.get().is_null() {
+            self.object.set(made.into_ptr());
+        }
+        Ok(())
+    }
+}
+
+/// What [`intern!`](crate::intern) stands for: a str for whoever takes one, or the error of making it.
+#[derive(Clone, Copy)]
+pub struct Name<'py>(&'static Interned, Python<'py>);
+
+impl<'py> Name<'py> {
+    /// The str itself.
+    #[inline]
+    pub fn object(self) -> PyResult<&'py Bound<'py, PyString>> {
+        if self.0.object.get().is_null() {
+            self.0.make(self.1)?;
+        }
+        // SAFETY: the place holds a reference to a str, for ever from here on; `Bound` is a transparent non-null object pointer.
+        unsafe { Ok(&*self.0.object.as_ptr().cast::<Bound<'py, PyString>>()) }
+    }
+}
+
+impl<'py> IntoPyObject<'py> for Name<'py> {
+    type Target = PyString;
+    type Output = Borrowed<'py, 'py, PyString>;
+    type Error = PyErr;
+
+    #[inline]
+    fn into_pyobject(self, _: Python<'py>) -> PyResult<Self::Output> {
+        self.object().map(Bound::as_borrowed)
+    }
+}
+
+/// The name `$text` as a str that is made once: a [`Name`].
+#[macro_export]
+macro_rules! intern {
+    ($py:expr, $text:expr) => {{
+        static NAME: $crate::Interned = $crate::Interned::new($text);
+        NAME.name($py)
+    }};
+}
