@@ -43,24 +43,24 @@ fn format_callbacks(callbacks: &Bound<'_, PyAny>) -> PyResult<String> {
 pub fn repr_info<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     let py = future.py();
     let state: String = future.getattr(intern!(py, "_state"))?.extract()?;
-    let info = slots::list_of(py, [state.to_lowercase()])?;
+    let info = slots::list_of(py, [slots::Text(state.to_lowercase())])?;
     if state == "FINISHED" {
         let exception = future.getattr(intern!(py, "_exception"))?;
         if exception.is_none() {
             let result = future.getattr(intern!(py, "_result"))?;
             info.append(format!("result={}", format_helpers::short_repr(&result)?))?;
         } else {
-            info.append(format!("exception={}", exception.repr()?))?;
+            info.append(slots::Text(format!("exception={}", exception.repr()?)))?;
         }
     }
     let callbacks = future.getattr(intern!(py, "_callbacks"))?;
     if callbacks.is_truthy()? {
-        info.append(format_callbacks(&callbacks)?)?;
+        info.append(slots::Text(format_callbacks(&callbacks)?))?;
     }
     let stack = future.getattr(intern!(py, "_source_traceback"))?;
     if stack.is_truthy()? {
         let frame = stack.get_item(-1)?;
-        info.append(format!("created at {}:{}", frame.get_item(0)?.str()?, frame.get_item(1)?.str()?))?;
+        info.append(slots::Text(format!("created at {}:{}", frame.get_item(0)?.str()?, frame.get_item(1)?.str()?)))?;
     }
     Ok(info)
 }
@@ -68,7 +68,8 @@ pub fn repr_info<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>
 /// Joins the parts to `<Class parts>`.
 pub fn joined(object: &Bound<'_, PyAny>, info: &Bound<'_, PyAny>) -> PyResult<String> {
     let name = object.getattr(intern!(object.py(), "__class__"))?.getattr(intern!(object.py(), "__name__"))?;
-    let parts = info.try_iter()?.map(|part| Ok(part?.str()?.to_string())).collect::<PyResult<Vec<_>>>()?;
+    let parts = slots::items(info)?;
+    let parts = parts.iter().map(|part| Ok(part.str()?.to_string())).collect::<PyResult<Vec<_>>>()?;
     Ok(format!("<{} {}>", name.str()?, parts.join(" ")))
 }
 

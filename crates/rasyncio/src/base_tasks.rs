@@ -42,7 +42,7 @@ fn stack<'py>(task: &Bound<'py, PyAny>, limit: Option<i64>) -> PyResult<Bound<'p
     let coroutine = task.getattr(intern!(py, "_coro"))?;
     let mut frame = None;
     for name in ["cr_frame", "gi_frame", "ag_frame"] {
-        if let Some(found) = coroutine.getattr_opt(name)? {
+        if let Some(found) = coroutine.getattr_opt(slots::Text(name))? {
             frame = Some(found).filter(|f| !f.is_none());
             break;
         }

@@ -200,7 +200,7 @@ impl Waiters {
     pub fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         match self.exposed.get(py) {
             Some(deque) if deque.is_none() => Ok(Vec::new()),
-            Some(deque) => deque.try_iter()?.collect(),
+            Some(deque) => slots::items(&deque),
             None => Ok(self.native.borrow().iter().map(|w| w.bind(py).clone()).collect()),
         }
     }

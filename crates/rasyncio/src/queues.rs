@@ -360,7 +360,7 @@ fn format(this: &Ref<'_, Queue>) -> PyResult<String> {
     let mut text = format!("maxsize={}", this.maxsize.get_or_none(py).repr()?);
     if let Some(items) = this.any().getattr_opt(intern!(py, "_queue"))? {
         if items.is_truthy()? {
-            let list = slots::list_of(py, items.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+            let list = slots::list_of(py, slots::items(&items)?)?;
             text.push_str(&format!(" _queue={}", list.repr()?));
         }
     }

@@ -100,7 +100,7 @@ fn cancel_all_tasks<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = event_loop.py();
     let tasks = face(py, "tasks")?;
     let all = tasks.call_method1(intern!(py, "all_tasks"), (event_loop,))?;
-    let all = all.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let all = slots::items(&all)?;
     if all.is_empty() {
         return Ok(());
     }

@@ -132,25 +132,26 @@ fn start<'py>(race: &Ref<'py, Race>, previous_failed: Bound<'py, PyAny>) -> PyRe
 }
 
 async fn run_one(co: Co, race: Kept, ok_to_start: Kept, previous_failed: Kept) -> PyResult<Own> {
-    let waiting = co.get(ok_to_start).call_method0("wait")?.unbind();
+    let waiting = co.get(ok_to_start).call_method0(slots::Text("wait"))?.unbind();
     let waiting = co.keep(waiting.into_bound(co.py()));
     co.wait(waiting).await?;
     if !co.get(previous_failed).is_none() {
         let waited = {
             let race = co.get_as::<Race>(race);
-            let failed = co.get(previous_failed).call_method0("wait")?;
-            face(co.py(), "tasks")?.call_method1("wait_for", (failed, race.delay.get_or_none(co.py())))?
+            let failed = co.get(previous_failed).call_method0(slots::Text("wait"))?;
+            face(co.py(), "tasks")?.call_method1(slots::Text("wait_for"), (failed, race.delay.get_or_none(co.py())))?
         };
         let waited = co.keep(waited);
         match co.wait(waited).await {
-            Err(error) if error.is_instance(co.py(), &face(co.py(), "exceptions")?.getattr("TimeoutError")?) => {}
+            Err(error)
+                if error.is_instance(co.py(), &face(co.py(), "exceptions")?.getattr(slots::Text("TimeoutError"))?) => {}
             other => drop(other?),
         }
     }
     let (index, this_failed, called) = {
         let py = co.py();
         let race = co.get_as::<Race>(race);
-        let function = match race.functions.get_or_none(py).call_method0("__next__") {
+        let function = match race.functions.get_or_none(py).call_method0(slots::Text("__next__")) {
             Ok(function) => function,
             Err(error) if error.is_instance_of::<PyStopIteration>(py) => return Ok(Own::new(py.None().into_bound(py))),
             Err(error) => return Err(error),
@@ -174,7 +175,7 @@ async fn run_one(co: Co, race: Kept, ok_to_start: Kept, previous_failed: Kept) -
         }
         Err(error) => {
             list(&race.exceptions, py)?.set_item(index, error.into_value(py))?;
-            co.get(this_failed).call_method0("set")?;
+            co.get(this_failed).call_method0(slots::Text("set"))?;
         }
         Ok(result) => win(&race, index, result.into_bound(py))?,
     }

@@ -125,7 +125,7 @@ fn is_done(task: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 fn abort(this: &Ref<'_, TaskGroup>) -> PyResult<()> {
     this.aborting.set(true);
-    let members: Vec<_> = tasks(this)?.iter().collect();
+    let members = slots::items(tasks(this)?.as_any())?;
     for task in members {
         if !is_done(&task)? {
             cancel_any(&task, None)?;

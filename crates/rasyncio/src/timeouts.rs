@@ -280,7 +280,7 @@ pub fn timeout<'py>(py: Python<'py>, delay: &Bound<'py, PyAny>) -> PyResult<Ref<
         Slot::default()
     } else {
         match (straight(&event_loop), plain_seconds(delay)) {
-            (Some(_), Some(seconds)) => Slot::of((Monotonic.now() + seconds).into_pyobject(py)?.into_any()),
+            (Some(_), Some(seconds)) => Slot::of(slots::float(py, Monotonic.now() + seconds)?),
             _ => Slot::of(event_loop.call_method0(intern!(py, "time"))?.add(delay)?),
         }
     };
@@ -353,7 +353,7 @@ impl Class for Timeout {
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     slots::add_class::<Timeout>(module)?;
     // What `typing.final` leaves.
-    crate::class_object::<Timeout>(module.py())?.setattr("__final__", true)?;
+    crate::class_object::<Timeout>(module.py())?.setattr(slots::Text("__final__"), true)?;
     let doc = c"timeout(delay)\n--\n\nAn asynchronous context manager that cancels its block after delay seconds (None for never)\n\
         and raises TimeoutError then.";
     const TIMEOUT: Signature<1> = Signature::function("timeout", [arg("delay")]);

@@ -82,8 +82,8 @@ struct Index<'py> {
 }
 
 fn each<'py>(object: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let list = object.getattr(name)?;
-    if list.is_none() { Ok(Vec::new()) } else { list.try_iter()?.collect() }
+    let list = object.getattr(slots::Text(name))?;
+    if list.is_none() { Ok(Vec::new()) } else { slots::items(&list) }
 }
 
 /// How a frame is written.
@@ -95,7 +95,7 @@ fn entry(frame: &Bound<'_, PyAny>) -> PyResult<String> {
     let place = frame.getattr_opt(intern!(py, "location"))?;
     let line = place.as_ref().unwrap_or(frame).getattr(intern!(py, "lineno"))?;
     let (name, file) = (frame.getattr(intern!(py, "funcname"))?, frame.getattr(intern!(py, "filename"))?);
-    if line.eq(0)? && file.eq("")? {
+    if line.eq(0)? && file.eq(slots::Text(""))? {
         return Ok(name.str()?.to_str()?.to_owned());
     }
     Ok(format!("{name} {file}:{line}"))
@@ -156,7 +156,7 @@ fn cycles<'py>(py: Python<'py>, awaits: &[Await<'py>]) -> PyResult<Bound<'py, Py
         }
     };
     let awaited_by = |task: &Bound<'py, PyAny>| -> PyResult<Vec<Bound<'py, PyAny>>> {
-        graph.get_item(task)?.map_or_else(|| Ok(Vec::new()), |set| set.try_iter()?.collect())
+        graph.get_item(task)?.map_or_else(|| Ok(Vec::new()), |set| slots::items(&set))
     };
     let (mut colours, found) = (HashMap::new(), slots::list(py)?);
     for first in graph.keys() {

@@ -20,11 +20,11 @@ fn call(this: &Ref<'_, TransportSocket>, name: &str, args: &Args<'_, '_>) -> PyR
     let py = this.py();
     let positional = slots::tuple(py, args.positional().iter().cloned())?;
     let socket = this.socket.get_or_none(py);
-    socket.getattr(name)?.call(positional, args.keywords()?.as_ref()).map(Own::new)
+    socket.getattr(slots::Text(name))?.call(positional, args.keywords()?.as_ref()).map(Own::new)
 }
 
 fn attribute(this: &Ref<'_, TransportSocket>, name: &str) -> PyResult<Own> {
-    this.socket.get_or_none(this.py()).getattr(name).map(Own::new)
+    this.socket.get_or_none(this.py()).getattr(slots::Text(name)).map(Own::new)
 }
 
 impl Class for TransportSocket {
@@ -52,7 +52,7 @@ impl Class for TransportSocket {
             c"shutdown",
             c"shutdown($self, /, how)\n--\n\nSee socket.shutdown().",
             || ("TransportSocket.shutdown", "how"),
-            |this, how| this.socket.get_or_none(this.py()).call_method1("shutdown", (how,)).map(drop),
+            |this, how| this.socket.get_or_none(this.py()).call_method1(slots::Text("shutdown"), (how,)).map(drop),
         )
         .method(
             c"getsockopt",
@@ -117,7 +117,7 @@ fn repr(this: &Ref<'_, TransportSocket>) -> PyResult<String> {
     );
     if fd != -1 {
         for (name, method) in [("laddr", "getsockname"), ("raddr", "getpeername")] {
-            match socket.call_method0(method) {
+            match socket.call_method0(slots::Text(method)) {
                 Ok(address) if address.is_truthy()? => text.push_str(&format!(", {name}={}", address.str()?)),
                 Ok(_) => {}
                 Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => {}

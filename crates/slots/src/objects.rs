@@ -77,6 +77,15 @@ where
     }
 }
 
+/// The items of an iterable. PyO3's iterator, collected, is asked for its length first, and reports it where that fails.
+pub fn items<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let mut all = Vec::new();
+    for item in iterable.try_iter()? {
+        all.push(item?);
+    }
+    Ok(all)
+}
+
 /// A bytes object with a copy of `content`.
 #[inline]
 pub fn bytes<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
@@ -93,6 +102,37 @@ pub fn text<'py>(py: Python<'py>, content: &str) -> PyResult<Bound<'py, PyString
     unsafe {
         Ok(Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_FromStringAndSize(start, size))?.cast_into_unchecked())
     }
+}
+
+/// A Rust string that becomes a str where PyO3 takes one (`getattr`, `set_item`, ...), which returns the error of making it.
+pub struct Text<T>(pub T);
+
+impl<'py, T: AsRef<str>> IntoPyObject<'py> for Text<T> {
+    type Target = PyString;
+    type Output = Bound<'py, PyString>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        text(py, self.0.as_ref())
+    }
+}
+
+/// A float.
+pub fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the GIL is held, as `py` proves; the function returns a new float, or null with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyFloat_FromDouble(value)) }
+}
+
+/// An int.
+pub fn int(py: Python<'_>, value: i64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: as in `float`.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromLongLong(value)) }
+}
+
+/// An int that is not negative.
+pub fn unsigned(py: Python<'_>, value: u64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: as in `float`.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromUnsignedLongLong(value)) }
 }
 
 /// A str of which there is one for all equal ones.

@@ -103,7 +103,7 @@ fn shutdown_asyncgens<'py>(this: &Ref<'py, BaseEventLoop>) -> PyResult<Bound<'py
             if set.len()? == 0 {
                 return Ok(none());
             }
-            let generators = slots::tuple(py, set.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+            let generators = slots::tuple(py, slots::items(&set)?)?;
             set.call_method0(intern!(py, "clear"))?;
             let closes =
                 generators.iter().map(|g| g.call_method0(intern!(py, "aclose"))).collect::<PyResult<Vec<_>>>()?;

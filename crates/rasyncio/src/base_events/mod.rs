@@ -148,7 +148,7 @@ impl Class for BaseEventLoop {
             let py = this.py();
             let name = this.any().get_type().name()?;
             let truth = |method: &str| -> PyResult<&str> {
-                Ok(if this.any().call_method0(method)?.is_truthy()? { "True" } else { "False" })
+                Ok(if this.any().call_method0(slots::Text(method))?.is_truthy()? { "True" } else { "False" })
             };
             let _ = py;
             let (running, closed, debug) = (truth("is_running")?, truth("is_closed")?, truth("get_debug")?);

@@ -28,7 +28,7 @@ fn log_error<'py>(py: Python<'py>, text: &str, info: Bound<'py, PyAny>) -> PyRes
 
 fn exc_info<'py>(py: Python<'py>, error: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let trace = error.getattr(intern!(py, "__traceback__"))?;
-    Ok((error.get_type(), error, trace).into_pyobject(py)?.into_any())
+    Ok(slots::tuple(py, [error.get_type().into_any(), error.clone(), trace])?.into_any())
 }
 
 fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -40,15 +40,15 @@ fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) ->
     let exception = get("exception")?;
     let info =
         if exception.is_none() { false.into_pyobject(py)?.to_owned().into_any() } else { exc_info(py, &exception)? };
-    if !context.contains("source_traceback")? {
+    if !context.contains(slots::Text("source_traceback"))? {
         if let Some(handle) = this.current_handle.get(py) {
             let stack = handle.getattr(intern!(py, "_source_traceback"))?;
             if stack.is_truthy()? {
-                context.set_item("handle_traceback", stack)?;
+                context.set_item(slots::Text("handle_traceback"), stack)?;
             }
         }
     }
-    let keys = slots::list_of(py, context.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+    let keys = slots::list_of(py, slots::items(&context)?)?;
     keys.sort()?;
     for key in keys {
         let name = key.str()?.to_string();

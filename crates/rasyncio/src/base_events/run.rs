@@ -247,7 +247,7 @@ pub fn turn(this: &Ref<'_, BaseEventLoop>) -> PyResult<()> {
                     if seconds > longest {
                         face(py, "base_events")?.getattr(intern!(py, "MAXIMUM_SELECT_TIMEOUT"))?
                     } else {
-                        seconds.into_pyobject(py)?.into_any()
+                        slots::float(py, seconds)?
                     }
                 }
             }
@@ -427,7 +427,7 @@ fn run_until_complete(this: &Ref<'_, BaseEventLoop>, given: &Bound<'_, PyAny>) -
     let done = face(py, "base_events")?.getattr(intern!(py, "_run_until_complete_cb"))?;
     future.call_method1(intern!(py, "add_done_callback"), (&done,))?;
     let ran = this.any().call_method0(intern!(py, "run_forever"));
-    let is = |method: &str| future.call_method0(method)?.is_truthy();
+    let is = |method: &str| future.call_method0(slots::Text(method))?.is_truthy();
     if ran.is_err() && is_new && is("done")? && !is("cancelled")? {
         // The caller has no way to ask for the exception; asking here keeps it from being reported.
         future.call_method0(intern!(py, "exception"))?;

@@ -275,7 +275,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
             c"_call_soon($self, /, callback, args, context)\n--\n\nPut a new handle in the queue.",
             |this, args| match args.parse(&CALL_SOON)? {
                 [Some(callback), Some(args), Some(context)] => {
-                    let args = args.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+                    let args = slots::items(&args)?;
                     Ok(call_soon_unchecked(this, callback, &args, Some(context))?.into_any().into()) as PyResult<Own>
                 }
                 _ => Err(PyTypeError::new_err("_call_soon() takes a callback, its arguments and a context")),

@@ -86,7 +86,7 @@ fn check_parameters<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -
 async fn ask(co: &Co, event_loop: Kept, way: &'static str, given: [Kept; 4]) -> PyResult<Own> {
     let sending = {
         let [target, file, offset, count] = given.map(|kept| co.get(kept));
-        co.keep(co.get(event_loop).call_method1(way, (target, file, offset, count))?)
+        co.keep(co.get(event_loop).call_method1(slots::Text(way), (target, file, offset, count))?)
     };
     co.wait(sending).await
 }
@@ -365,7 +365,7 @@ fn settle<'py>(waiter: &Bound<'py, PyAny>, method: &str, value: impl IntoPyObjec
     if waiter.call_method0(intern!(waiter.py(), "done"))?.is_truthy()? {
         return Ok(());
     }
-    waiter.call_method1(method, (value,)).map(drop)
+    waiter.call_method1(slots::Text(method), (value,)).map(drop)
 }
 
 fn connection_lost<'py>(this: &Ref<'py, FallbackProtocol>, error: &Bound<'py, PyAny>) -> PyResult<()> {

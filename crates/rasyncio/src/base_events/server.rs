@@ -107,7 +107,7 @@ fn native<'a, 'py>(server: &'a Bound<'py, PyAny>) -> Option<&'a Ref<'py, Server>
         let own = slots::type_of::<Server>(server.py()).ok()?;
         let class = server.get_type();
         for name in ["_attach", "_detach"] {
-            if !class.getattr(name).ok()?.is(&own.getattr(name).ok()?) {
+            if !class.getattr(slots::Text(name)).ok()?.is(&own.getattr(slots::Text(name)).ok()?) {
                 return None;
             }
         }
@@ -211,11 +211,11 @@ fn close(this: &Ref<'_, Server>) -> PyResult<()> {
 
 fn each_client(this: &Ref<'_, Server>, method: &str) -> PyResult<()> {
     let all = match this.clients.get(this.py()) {
-        Some(set) => set.try_iter()?.collect::<PyResult<Vec<_>>>()?,
+        Some(set) => slots::items(&set)?,
         None => this.transports.all(this.py()),
     };
     for transport in all {
-        transport.call_method0(method)?;
+        transport.call_method0(slots::Text(method))?;
     }
     Ok(())
 }
@@ -351,7 +351,8 @@ impl Class for Server {
                 let py = this.py();
                 let Some(sockets) = sockets(this) else { return Ok(Own::new(PyTuple::empty(py).into_any())) };
                 let wrapper = face(py, "trsock")?.getattr(intern!(py, "TransportSocket"))?;
-                let all = sockets.try_iter()?.map(|s| wrapper.call1((s?,))).collect::<PyResult<Vec<_>>>()?;
+                let all = slots::items(&sockets)?;
+                let all = all.iter().map(|socket| wrapper.call1((socket,))).collect::<PyResult<Vec<_>>>()?;
                 Ok(Own::new(slots::tuple(py, all)?.into_any()))
             })
             .get(c"_sockets", c"", |this| Ok(this.sockets.get(this.py()).map(Own::new)))

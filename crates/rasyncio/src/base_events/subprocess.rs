@@ -104,7 +104,7 @@ fn subprocess<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) -> PyRe
             let (event_loop, program) = (co.get(event_loop), co.get(program));
             let mut all =
                 vec![co.get(protocol), program, pyo3::types::PyBool::new(co.py(), is_shell).to_owned().into_any()];
-            all.extend(co.get(ends).try_iter()?.collect::<PyResult<Vec<_>>>()?);
+            all.extend(slots::items(&co.get(ends))?);
             all.push(0i32.into_pyobject(co.py())?.into_any());
             let make = event_loop.getattr(intern!(co.py(), "_make_subprocess_transport"))?;
             co.keep(make.call(slots::tuple(co.py(), all)?, Some(co.get(others).cast::<PyDict>()?))?)
@@ -132,7 +132,7 @@ fn describe<'py>(
     };
     let text = text.into_pyobject(py)?.into_any();
     let mut all = vec![text.clone()];
-    all.extend(ends.try_iter()?.collect::<PyResult<Vec<_>>>()?);
+    all.extend(slots::items(&ends)?);
     event_loop.getattr(intern!(py, "_log_subprocess"))?.call1(slots::tuple(py, all)?)?;
     Ok(text)
 }

@@ -42,7 +42,7 @@ async fn connect_all(co: &Co, transport: Kept, process: Kept) -> PyResult<()> {
         let Some(connecting) = begin(co, transport, process, number)? else { continue };
         let connected = co.wait(connecting).await?;
         let pipe = connected.bind(co.py()).get_item(1)?;
-        co.get(transport).getattr("_pipes")?.set_item(number, pipe)?;
+        co.get(transport).getattr(slots::Text("_pipes"))?.set_item(number, pipe)?;
     }
     tell(co, transport)
 }
@@ -51,7 +51,7 @@ async fn connect_all(co: &Co, transport: Kept, process: Kept) -> PyResult<()> {
 fn begin(co: &Co, transport: Kept, process: Kept, number: usize) -> PyResult<Option<Kept>> {
     let py = co.py();
     let (attribute, method, class) = ENDS[number];
-    let end = co.get(process).getattr(attribute)?;
+    let end = co.get(process).getattr(slots::Text(attribute))?;
     if end.is_none() {
         return Ok(None);
     }
@@ -59,7 +59,7 @@ fn begin(co: &Co, transport: Kept, process: Kept, number: usize) -> PyResult<Opt
     let partial = library(py, "_functools")?.getattr(intern!(py, "partial"))?;
     let factory = partial.call1((class, co.get(transport), number))?;
     let event_loop = co.get(transport).getattr(intern!(py, "_loop"))?;
-    let connecting = event_loop.call_method1(method, (factory, end))?;
+    let connecting = event_loop.call_method1(slots::Text(method), (factory, end))?;
     Ok(Some(co.keep(connecting)))
 }
 
@@ -77,7 +77,7 @@ fn tell(co: &Co, transport: Kept) -> PyResult<()> {
     for entry in pending.try_iter()? {
         let entry = entry?;
         let mut all = vec![entry.get_item(0)?];
-        all.extend(entry.get_item(1)?.try_iter()?.collect::<PyResult<Vec<_>>>()?);
+        all.extend(slots::items(&entry.get_item(1)?)?);
         call_soon.call1(slots::tuple(py, all)?)?;
     }
     transport.setattr(intern!(py, "_pending_calls"), py.None())
@@ -109,7 +109,7 @@ fn close_pipes(transport: &Bound<'_, PyAny>, process: &Bound<'_, PyAny>) -> PyRe
         }
     }
     for (attribute, ..) in ENDS {
-        let end = process.getattr(attribute)?;
+        let end = process.getattr(slots::Text(attribute))?;
         if !end.is_none() {
             end.call_method0(intern!(py, "close"))?;
         }

@@ -168,7 +168,8 @@ fn repr(this: &Transport<'_>) -> PyResult<String> {
         let pipe = pipes.call_method1(intern!(py, "get"), (number,))?;
         if pipe.is_none() { Ok(None) } else { Ok(Some(pipe)) }
     };
-    let transport = |pipe: &Bound<'_, PyAny>| -> PyResult<String> { Ok(pipe.getattr("pipe")?.str()?.to_string()) };
+    let transport =
+        |pipe: &Bound<'_, PyAny>| -> PyResult<String> { Ok(pipe.getattr(slots::Text("pipe"))?.str()?.to_string()) };
     if let Some(stdin) = pipe(0)? {
         text.push_str(&format!(" stdin={}", transport(&stdin)?));
     }
@@ -221,7 +222,8 @@ fn close(this: &Transport<'_>) -> PyResult<()> {
     if event_loop.as_ref().map_or(Ok(false), is_debug)? {
         logger(py)?.log("warning", ("Close running child process: kill %r", own))?;
     }
-    let own_kill = process.getattr_opt(intern!(py, "__dict__"))?.map_or(Ok(false), |d| d.contains("kill"))?;
+    let own_kill =
+        process.getattr_opt(intern!(py, "__dict__"))?.map_or(Ok(false), |d| d.contains(slots::Text("kill")))?;
     let killed = match &child {
         Some(child) if child.is_watched() && !own_kill => child.kill(py),
         _ => process.call_method0(intern!(py, "kill")).map(drop),
@@ -276,7 +278,7 @@ fn send_signal<'py>(this: &Transport<'py>, number: &Bound<'py, PyAny>) -> PyResu
 
 fn signal_by_name(this: &Transport<'_>, name: &str) -> PyResult<()> {
     let py = this.py();
-    let number = face(py, "base_subprocess")?.getattr(intern!(py, "signal"))?.getattr(name)?;
+    let number = face(py, "base_subprocess")?.getattr(intern!(py, "signal"))?.getattr(slots::Text(name))?;
     this.any().call_method1(intern!(py, "send_signal"), (number,)).map(drop)
 }
 
@@ -360,7 +362,7 @@ fn wake_waiters(this: &Transport<'_>) -> PyResult<()> {
     let py = this.py();
     let Some(waiters) = attribute(this, intern!(py, "_exit_waiters"))? else { return Ok(()) };
     let code = this.any().getattr(intern!(py, "_returncode"))?;
-    for waiter in waiters.try_iter()?.collect::<PyResult<Vec<_>>>()? {
+    for waiter in slots::items(&waiters)? {
         if !is_done(&waiter)? {
             set_result(&waiter, code.clone())?;
         }
@@ -398,7 +400,7 @@ fn call_connection_lost<'py>(this: &Transport<'py>, error: &Bound<'py, PyAny>) -
     let told = own.getattr(intern!(py, "_protocol"))?.call_method1(intern!(py, "connection_lost"), (error,)).map(drop);
     let woken = if AT_EXIT { Ok(()) } else { wake_waiters(this) };
     for name in ["_loop", "_proc", "_protocol", "_child"] {
-        own.setattr(name, py.None())?;
+        own.setattr(slots::Text(name), py.None())?;
     }
     told.and(woken)
 }

@@ -28,7 +28,7 @@ class! {
 fn to_protocol(this: &Ref<'_, PipeProtocol>, method: &str) -> PyResult<()> {
     let py = this.py();
     let protocol = this.process.get_or_none(py).getattr(intern!(py, "_protocol"))?;
-    protocol.call_method0(method).map(drop)
+    protocol.call_method0(slots::Text(method)).map(drop)
 }
 
 fn put(slot: &Slot, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {

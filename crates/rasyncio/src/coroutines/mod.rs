@@ -123,7 +123,7 @@ pub fn format_coroutine(coroutine: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = coroutine.py();
     let attribute = |names: [&str; 2]| -> PyResult<Option<Bound<'_, PyAny>>> {
         for name in names {
-            if let Some(value) = coroutine.getattr_opt(name)? {
+            if let Some(value) = coroutine.getattr_opt(slots::Text(name))? {
                 return Ok(Some(value));
             }
         }
@@ -132,7 +132,7 @@ pub fn format_coroutine(coroutine: &Bound<'_, PyAny>) -> PyResult<String> {
     let stands_in = Ref::<Wait>::cast_exact(coroutine).is_some_and(|wait| !wait.is_over());
     let truthy = |value: &Option<Bound<'_, PyAny>>| value.as_ref().map_or(Ok(false), |v| v.is_truthy());
     let named = |name: &str| -> PyResult<Option<String>> {
-        match coroutine.getattr_opt(name)? {
+        match coroutine.getattr_opt(slots::Text(name))? {
             Some(value) if value.is_truthy()? => Ok(Some(value.str()?.to_string())),
             _ => Ok(None),
         }

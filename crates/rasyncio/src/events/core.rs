@@ -200,7 +200,7 @@ impl LoopCore {
         let mut overridden = 0;
         for (name, hook) in HOOKS {
             // A method made by `slots` is a method descriptor; whatever else stands there is somebody's own.
-            let native = kind.getattr(name).is_ok_and(|method| is_method_descriptor(&method));
+            let native = kind.getattr(slots::Text(name)).is_ok_and(|method| is_method_descriptor(&method));
             if !native {
                 overridden |= 1 << hook as u32;
             }

@@ -163,9 +163,7 @@ impl Handle {
             Count::Tuple => match this.first.get(py) {
                 Some(args) => match args.cast_into::<PyTuple>() {
                     Ok(args) => callback.call1(args),
-                    Err(other) => {
-                        callback.call1(slots::tuple(py, other.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?)
-                    }
+                    Err(other) => callback.call1(slots::tuple(py, slots::items(&other.into_inner())?)?),
                 },
                 None => callback.call0(),
             },
@@ -209,7 +207,7 @@ impl Handle {
         let py = this.py();
         let info = slots::list_of(py, [this.any().get_type().name()?])?;
         if this.cancelled.get() {
-            info.append("cancelled")?;
+            info.append(slots::Text("cancelled"))?;
         }
         if let Some(callback) = this.callback.get(py).filter(|c| !c.is_none()) {
             let args = this.args(py)?.unwrap_or_else(|| PyTuple::empty(py).into_any());
@@ -371,7 +369,7 @@ impl TimerHandle {
         let py = this.py();
         Ok(match this.when_object.get(py) {
             Some(when) => when.into(),
-            None => this.when.get().into_pyobject(py)?.into_any().into(),
+            None => slots::float(py, this.when.get())?.into(),
         })
     }
 

@@ -147,8 +147,8 @@ impl Class for DefaultPolicy {
                 for (name, value) in
                     [("_loop", py.None()), ("_set_called", false.into_pyobject(py)?.to_owned().into_any().unbind())]
                 {
-                    if !local.hasattr(name)? {
-                        local.setattr(name, value)?;
+                    if !local.hasattr(slots::Text(name))? {
+                        local.setattr(slots::Text(name), value)?;
                     }
                 }
                 Ok(Own::new(local))
@@ -188,7 +188,7 @@ pub fn policy(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         return Ok(policy);
     }
     let name = if slots::VERSION >= (3, 14) { "_DefaultEventLoopPolicy" } else { "DefaultEventLoopPolicy" };
-    let policy = face(py, "unix_events")?.getattr(name)?.call0()?;
+    let policy = face(py, "unix_events")?.getattr(slots::Text(name))?.call0()?;
     events.setattr(intern!(py, "_event_loop_policy"), &policy)?;
     Ok(policy)
 }
@@ -196,7 +196,7 @@ pub fn policy(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 fn set_policy<'py>(py: Python<'py>, policy: &Bound<'py, PyAny>) -> PyResult<()> {
     let events = face(py, "events")?;
     let class_name = if slots::VERSION >= (3, 14) { "_AbstractEventLoopPolicy" } else { "AbstractEventLoopPolicy" };
-    if !policy.is_none() && !policy.is_instance(&events.getattr(class_name)?)? {
+    if !policy.is_none() && !policy.is_instance(&events.getattr(slots::Text(class_name))?)? {
         let name = policy.get_type().name()?;
         let text = format!("policy must be an instance of AbstractEventLoopPolicy or None, not '{name}'");
         return Err(PyTypeError::new_err(text));

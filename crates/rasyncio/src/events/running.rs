@@ -107,7 +107,7 @@ pub fn class_in_stdlib<'py>(core: &Ref<'py, LoopCore>, name: &str) -> PyResult<O
     }
     let state = crate::state(core.py())?;
     let module = if name == "Task" { &state.stdlib_tasks } else { &state.stdlib_futures };
-    module.get(core.py()).map(|module| module.getattr(name)).transpose()
+    module.get(core.py()).map(|module| module.getattr(slots::Text(name))).transpose()
 }
 
 /// The running loop, or what the policy answers.

@@ -67,7 +67,7 @@ impl Class for ChainEnd {
 }
 
 fn is(future: &Bound<'_, PyAny>, method: &str) -> PyResult<bool> {
-    future.call_method0(method)?.is_truthy()
+    future.call_method0(slots::Text(method))?.is_truthy()
 }
 
 /// Whether `event_loop` is none at all, or the one that runs on this thread.

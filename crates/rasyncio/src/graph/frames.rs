@@ -107,7 +107,7 @@ pub fn of_coroutine(coroutine: Bound<'_, PyAny>) -> PyResult<Vec<Bound<'_, PyAny
 /// The place of a call that is native and has not ended.
 fn stand_in<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = coroutine.py();
-    let waits = |name: &str| coroutine.getattr(name).and_then(|is| is.is_truthy());
+    let waits = |name: &str| coroutine.getattr(slots::Text(name)).and_then(|is| is.is_truthy());
     if slots::is_exact_coroutine(coroutine) || !(waits("cr_suspended")? || waits("cr_running")?) {
         return Ok(None);
     }

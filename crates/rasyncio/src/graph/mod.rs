@@ -64,7 +64,7 @@ fn waiting_for<'py>(future: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny
         Some(native) => awaited_by(native)?.map(Bound::into_any),
         None => future.getattr_opt(intern!(future.py(), "_asyncio_awaited_by"))?.filter(|known| !known.is_none()),
     };
-    known.map_or_else(|| Ok(Vec::new()), |known| known.try_iter()?.collect())
+    known.map_or_else(|| Ok(Vec::new()), |known| slots::items(&known))
 }
 
 /// The first (above zero) or the last (below) of the frames.
@@ -173,7 +173,7 @@ fn objects<'py>(py: Python<'py>, nodes: Vec<Node<'py>>) -> PyResult<Option<Bound
 }
 
 fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    face(py, "graph")?.getattr(name)
+    face(py, "graph")?.getattr(slots::Text(name))
 }
 
 /// A graph as text.

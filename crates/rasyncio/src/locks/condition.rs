@@ -110,7 +110,7 @@ impl Class for Condition {
                 None => crate::face(py, "locks")?.getattr(intern!(py, "Lock"))?.call0()?,
             };
             for method in ["locked", "acquire", "release"] {
-                this.any().setattr(method, lock.getattr(method)?)?;
+                this.any().setattr(slots::Text(method), lock.getattr(slots::Text(method))?)?;
             }
             this.lock.set(lock);
             Ok(())

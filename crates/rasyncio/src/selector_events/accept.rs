@@ -77,7 +77,7 @@ fn by_place<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py>, n
         None => none.clone(),
     };
     let all: Vec<_> = given[..count].iter().enumerate().map(value).collect();
-    this.any().call_method1(name, slots::tuple(py, all)?).map(drop)
+    this.any().call_method1(slots::Text(name), slots::tuple(py, all)?).map(drop)
 }
 
 /// `_stop_serving`: the listening socket is watched no more, and closed.
@@ -175,7 +175,7 @@ fn accept_failed<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'p
     let errno = library(py, "errno")?;
     let mut out_of_resource = false;
     for name in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
-        out_of_resource |= number.eq(errno.getattr(name)?)?;
+        out_of_resource |= number.eq(errno.getattr(slots::Text(name))?)?;
     }
     if !out_of_resource {
         return Err(error);

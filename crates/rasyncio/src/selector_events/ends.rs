@@ -93,7 +93,7 @@ pub fn known_of<'py>(sock: &Bound<'py, PyAny>, extra: Option<&Bound<'py, PyAny>>
         known.update(extra.cast::<PyDict>()?.as_mapping())?;
     }
     known.set_item(intern!(py, "socket"), shown(sock)?)?;
-    let address = |method: &str| match sock.call_method0(method) {
+    let address = |method: &str| match sock.call_method0(slots::Text(method)) {
         Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(py.None().into_bound(py)),
         answered => answered,
     };

@@ -67,7 +67,7 @@ impl Visit for Marks {
 
 fn tell([transport, protocol, event_loop]: Ends<'_>, method: &str) -> PyResult<()> {
     let py = transport.py();
-    let error = match protocol.call_method0(method) {
+    let error = match protocol.call_method0(slots::Text(method)) {
         Ok(_) => return Ok(()),
         Err(error) if leaves(py, &error) => return Err(error),
         Err(error) => error,

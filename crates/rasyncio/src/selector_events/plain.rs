@@ -83,14 +83,14 @@ fn is_as_python_made_it(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(false);
     }
     for name in ["recv", "send", "fileno", "setblocking", "setsockopt", "getsockname", "getpeername"] {
-        if !class.getattr(name)?.is(&native.getattr(name)?) {
+        if !class.getattr(slots::Text(name))?.is(&native.getattr(slots::Text(name))?) {
             return Ok(false);
         }
     }
     for name in ["__init__", "accept"] {
-        let method = class.getattr(name)?;
+        let method = class.getattr(slots::Text(name))?;
         let module = method.cast::<PyFunction>().ok().and_then(|method| method.getattr(intern!(py, "__module__")).ok());
-        if !module.is_some_and(|module| module.eq("socket").unwrap_or(false)) {
+        if !module.is_some_and(|module| module.eq(slots::Text("socket")).unwrap_or(false)) {
             return Ok(false);
         }
     }
@@ -98,7 +98,9 @@ fn is_as_python_made_it(socket: &Bound<'_, PyAny>) -> PyResult<bool> {
     if !class.getattr(intern!(py, "__slots__"))?.eq(["__weakref__", "_io_refs", "_closed"])? {
         return Ok(false);
     }
-    let own = |name: &str| -> PyResult<i32> { native.getattr(name)?.call_method1("__get__", (socket,))?.extract() };
+    let own = |name: &str| -> PyResult<i32> {
+        native.getattr(slots::Text(name))?.call_method1(slots::Text("__get__"), (socket,))?.extract()
+    };
     let said = Plain {
         fd: socket.call_method0(intern!(py, "fileno"))?.extract()?,
         family: own("family")?,

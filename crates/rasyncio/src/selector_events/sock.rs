@@ -54,7 +54,7 @@ async fn ready(co: &Co, event_loop: Kept, socket: Kept, way: Way) -> PyResult<()
         event_loop.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
         let future = create_future(&event_loop)?;
         let set = face(py, "futures")?.getattr(intern!(py, "_set_result_unless_cancelled"))?;
-        let handle = event_loop.call_method1(adds, (fd, set, &future, py.None()))?;
+        let handle = event_loop.call_method1(slots::Text(adds), (fd, set, &future, py.None()))?;
         (fd, co.keep(future), co.keep(handle))
     };
     let waited = co.wait(future).await;
@@ -62,7 +62,7 @@ async fn ready(co: &Co, event_loop: Kept, socket: Kept, way: Way) -> PyResult<()
     let handle = co.get(handle);
     // A handle that is cancelled was replaced by somebody else's, which stays.
     if handle.is_none() || !handle.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-        co.get(event_loop).call_method1(removes, (fd,))?;
+        co.get(event_loop).call_method1(slots::Text(removes), (fd,))?;
     }
     waited.map(drop)
 }
@@ -101,7 +101,7 @@ where
         loop {
             let tried = {
                 let arguments = co.get(arguments).cast_into::<PyTuple>()?;
-                co.get(socket).call_method1(method, arguments).map(Own::new)
+                co.get(socket).call_method1(slots::Text(method), arguments).map(Own::new)
             };
             match tried {
                 Err(error) if would_block(co.py(), &error) => ready(&co, event_loop, socket, way).await?,
@@ -195,7 +195,7 @@ fn sock_connect<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py
             let module = face(py, "base_events")?.getattr(intern!(py, "socket"))?;
             let socket = co.get(socket);
             let family = socket.getattr(intern!(py, "family"))?;
-            let is = |name: &str| family.eq(module.getattr(name)?);
+            let is = |name: &str| family.eq(module.getattr(slots::Text(name))?);
             if is("AF_INET")? || is("AF_INET6")? {
                 let keywords = slots::dict(py)?;
                 keywords.set_item(intern!(py, "family"), family)?;

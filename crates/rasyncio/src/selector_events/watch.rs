@@ -189,7 +189,7 @@ fn add<'py>(
         }
         None => {
             let callback = NativeCallback::make(core.py(), object, kind)?;
-            core.any().call_method1(name, (fd, callback)).map(drop)
+            core.any().call_method1(slots::Text(name), (fd, callback)).map(drop)
         }
     }
 }
@@ -198,7 +198,7 @@ fn remove(core: &Ref<'_, LoopCore>, fd: RawFd, direction: Direction) -> PyResult
     let (hook, name) = hook(direction, false);
     match native(core, hook) {
         Some(this) => unwatch(this, fd, direction),
-        None => core.any().call_method1(name, (fd,))?.is_truthy(),
+        None => core.any().call_method1(slots::Text(name), (fd,))?.is_truthy(),
     }
 }
 
@@ -461,7 +461,7 @@ fn process_events(this: &Ref<'_, BaseSelectorEventLoop>, events: &Bound<'_, PyAn
                 continue;
             }
             if handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
-                this.any().call_method1(remove, (&fd,))?;
+                this.any().call_method1(slots::Text(remove), (&fd,))?;
             } else {
                 this.any().call_method1(intern!(py, "_add_callback"), (handle,))?;
             }
@@ -479,12 +479,12 @@ fn add_public(this: &Ref<'_, BaseSelectorEventLoop>, args: &Args<'_, '_>, name: 
     this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (fd,))?;
     let mut all = vec![fd.clone(), callback.clone()];
     all.extend(rest.iter().cloned());
-    this.any().call_method1(name, slots::tuple(this.py(), all)?).map(drop)
+    this.any().call_method1(slots::Text(name), slots::tuple(this.py(), all)?).map(drop)
 }
 
 fn remove_public(this: &Ref<'_, BaseSelectorEventLoop>, fd: &Bound<'_, PyAny>, name: &str) -> PyResult<Own> {
     this.any().call_method1(intern!(this.py(), "_ensure_fd_no_transport"), (fd,))?;
-    this.any().call_method1(name, (fd,)).map(Own::new)
+    this.any().call_method1(slots::Text(name), (fd,)).map(Own::new)
 }
 
 pub(super) fn define(spec: &mut Spec<BaseSelectorEventLoop>) {

@@ -35,7 +35,7 @@ pub(super) fn phase_member(py: Python<'_>, phase: Phase) -> PyResult<Bound<'_, P
         Phase::Flushing => "FLUSHING",
         Phase::Shutdown => "SHUTDOWN",
     };
-    face(py, "sslproto")?.getattr(intern!(py, "SSLProtocolState"))?.getattr(name)
+    face(py, "sslproto")?.getattr(intern!(py, "SSLProtocolState"))?.getattr(slots::Text(name))
 }
 
 fn told_member(py: Python<'_>, told: App) -> PyResult<Bound<'_, PyAny>> {
@@ -45,7 +45,7 @@ fn told_member(py: Python<'_>, told: App) -> PyResult<Bound<'_, PyAny>> {
         App::Eof => "STATE_EOF",
         App::Lost => "STATE_CON_LOST",
     };
-    face(py, "sslproto")?.getattr(intern!(py, "AppProtocolState"))?.getattr(name)
+    face(py, "sslproto")?.getattr(intern!(py, "AppProtocolState"))?.getattr(slots::Text(name))
 }
 
 /// A time limit that was given, or the usual one.

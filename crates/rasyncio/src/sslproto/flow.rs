@@ -51,7 +51,7 @@ pub(super) fn control_app_writing(this: &Ref<'_, SslProtocol>, size: usize) -> P
         None => return Ok(()),
     };
     let py = this.py();
-    match this.app.get_or_none(py).call_method0(method) {
+    match this.app.get_or_none(py).call_method0(slots::Text(method)) {
         Ok(_) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
         Err(error) => slots::excepting(py, error, |error| {

@@ -120,7 +120,7 @@ fn logger(py: Python<'_>) -> PyResult<Logger<'_>> {
 
 /// What `face(name)` has for `attribute`: the ssl module, constants that people patch.
 fn constant<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    face(py, "constants")?.getattr(name)
+    face(py, "constants")?.getattr(slots::Text(name))
 }
 
 /// The ssl module as a face knows it; None where there is none.
@@ -165,7 +165,7 @@ impl SslProtocol {
     fn set_app_protocol<'py>(this: &Ref<'py, SslProtocol>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
         let py = this.py();
         let is_native = |name: &str| -> PyResult<bool> {
-            Ok(protocol.get_type().getattr(name)?.get_type().name()? == "method_descriptor")
+            Ok(protocol.get_type().getattr(slots::Text(name))?.get_type().name()? == "method_descriptor")
         };
         let style = if Ref::<StreamReaderProtocol>::cast(protocol).is_some() && is_native("data_received")? {
             Style::Stream

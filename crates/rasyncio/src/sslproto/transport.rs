@@ -116,7 +116,7 @@ impl Class for SslTransport {
             Ok(true)
         })
         .get(c"__class__", c"", |this| {
-            face(this.py(), "sslproto")?.getattr("_SSLProtocolTransport").map(Own::new)
+            face(this.py(), "sslproto")?.getattr(slots::Text("_SSLProtocolTransport")).map(Own::new)
         })
         .method(
             c"get_extra_info",

@@ -164,7 +164,7 @@ impl Class for OuterTie {
 }
 
 fn is(future: &Bound<'_, PyAny>, method: &str) -> PyResult<bool> {
-    future.call_method0(method)?.is_truthy()
+    future.call_method0(slots::Text(method))?.is_truthy()
 }
 
 /// The inner future ended: the outer ends alike, unless it was cancelled.

@@ -200,16 +200,16 @@ fn wait<'py>(
     }
     let until = match return_when {
         None => Until::All,
-        Some(when) if when.eq("ALL_COMPLETED")? => Until::All,
-        Some(when) if when.eq("FIRST_COMPLETED")? => Until::First,
-        Some(when) if when.eq("FIRST_EXCEPTION")? => Until::FirstException,
+        Some(when) if when.eq(slots::Text("ALL_COMPLETED"))? => Until::All,
+        Some(when) if when.eq(slots::Text("FIRST_COMPLETED"))? => Until::First,
+        Some(when) if when.eq(slots::Text("FIRST_EXCEPTION"))? => Until::FirstException,
         Some(when) => return Err(PyValueError::new_err(format!("Invalid return_when value: {}", when.str()?))),
     };
     let distinct = PySet::empty(py)?;
     for future in given_futures.try_iter()? {
         distinct.add(future?)?;
     }
-    let futures: Vec<Bound<'py, PyAny>> = distinct.iter().collect();
+    let futures = slots::items(&distinct)?;
     for future in &futures {
         if coroutines::is_coroutine(future)? {
             return Err(PyTypeError::new_err("Passing coroutines is forbidden, use tasks explicitly."));
@@ -518,10 +518,10 @@ fn begin<'py>(this: &Ref<'py, AsCompleted>, awaitables: &Bound<'py, PyAny>) -> P
         distinct.add(awaitable?)?;
     }
     let todo = PySet::empty(py)?;
-    for awaitable in distinct.iter() {
+    for awaitable in slots::items(&distinct)? {
         todo.add(ensure_future(&awaitable, Some(&event_loop))?)?;
     }
-    let todo: Vec<Bound<'py, PyAny>> = todo.iter().collect();
+    let todo = slots::items(&todo)?;
     if let Some(task) = awaited_by::current(py)? {
         this.task.set(task);
     }

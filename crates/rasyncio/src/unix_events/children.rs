@@ -142,7 +142,7 @@ pub(super) fn own_watcher<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResu
         true => "PidfdChildWatcher",
         false => THREADED,
     };
-    let watcher = face(py, "unix_events")?.getattr(name)?.call0()?;
+    let watcher = face(py, "unix_events")?.getattr(slots::Text(name))?.call0()?;
     this.watcher.set(watcher.clone());
     Ok(watcher)
 }

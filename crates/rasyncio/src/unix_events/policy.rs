@@ -35,7 +35,7 @@ fn watcher<'py>(this: &Ref<'py, UnixPolicy>) -> PyResult<Bound<'py, PyAny>> {
     let can_use_pidfd =
         slots::VERSION >= (3, 12) && unix_events.call_method0(intern!(py, "can_use_pidfd"))?.is_truthy()?;
     let name = if can_use_pidfd { "PidfdChildWatcher" } else { "ThreadedChildWatcher" };
-    let watcher = unix_events.getattr(name)?.call0()?;
+    let watcher = unix_events.getattr(slots::Text(name))?.call0()?;
     this.watcher.set(watcher.clone());
     Ok(watcher)
 }

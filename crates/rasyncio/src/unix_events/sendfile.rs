@@ -48,7 +48,8 @@ fn look<'py>(file: &Bound<'py, PyAny>) -> PyResult<[Bound<'py, PyAny>; 2]> {
     let number = match file.call_method0(intern!(py, "fileno")) {
         Ok(number) => number,
         Err(error) => {
-            let unsupported = face(py, "unix_events")?.getattr(intern!(py, "io"))?.getattr("UnsupportedOperation")?;
+            let unsupported =
+                face(py, "unix_events")?.getattr(intern!(py, "io"))?.getattr(slots::Text("UnsupportedOperation"))?;
             let expected = error.is_instance_of::<PyAttributeError>(py) || error.is_instance(py, &unsupported);
             return Err(if expected { no_file(error) } else { error });
         }
@@ -114,7 +115,7 @@ fn step<'py>(this: &Ref<'py, UnixSelectorEventLoop>, args: &Args<'_, 'py>) -> Py
     };
     let end = |method: &str, value: &Bound<'py, PyAny>| -> PyResult<()> {
         put_position(offset)?;
-        future.call_method1(method, (value,)).map(drop)
+        future.call_method1(slots::Text(method), (value,)).map(drop)
     };
     if future.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
         return put_position(offset);
@@ -188,7 +189,7 @@ fn update_position(args: &Args<'_, '_>) -> PyResult<()> {
         _ => return Ok(()),
     };
     let os = os(number.py())?;
-    os.call_method1("lseek", (number, offset, os.getattr("SEEK_SET")?)).map(drop)
+    os.call_method1(slots::Text("lseek"), (number, offset, os.getattr(slots::Text("SEEK_SET"))?)).map(drop)
 }
 
 /// `_sock_add_cancellation_callback`: a future that is cancelled takes its writer with it.

@@ -32,7 +32,7 @@ use crate::selector_events::stop_serving;
 use crate::{exceptions, face};
 
 fn module<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    face(py, "unix_events")?.getattr(name)
+    face(py, "unix_events")?.getattr(slots::Text(name))
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {
@@ -53,7 +53,7 @@ fn unix_stream_expected(socket: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Whether a name, str or bytes, is one without a file.
 fn is_abstract(path: &Bound<'_, PyAny>) -> PyResult<bool> {
     let first = path.get_item(0)?;
-    Ok(first.eq(0)? || first.eq("\0")?)
+    Ok(first.eq(0)? || first.eq(slots::Text("\0"))?)
 }
 
 fn new_socket(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -26,6 +26,7 @@ use pyo3::types::PyType;
 
 use crate::args::Args;
 use crate::class::{Native, Object};
+use crate::objects;
 use crate::own::{Own, borrowed};
 
 pub use self::methods::add_function;
@@ -68,15 +69,25 @@ impl<A: Answer> Answer for Option<A> {
 }
 
 macro_rules! answer_by_conversion {
-    ($($kind:ty),*) => {$(
+    ($($kind:ty: |$py:ident, $value:ident| $made:expr;)*) => {$(
         impl Answer for $kind {
-            fn answer(self, py: Python<'_>) -> PyResult<*mut ffi::PyObject> {
-                Ok(self.into_pyobject(py)?.into_any().into_ptr())
+            fn answer(self, $py: Python<'_>) -> PyResult<*mut ffi::PyObject> {
+                let $value = self;
+                Ok($made?.into_ptr())
             }
         }
     )*};
 }
-answer_by_conversion!(f64, i32, i64, u32, u64, usize, String, &'static str);
+answer_by_conversion! {
+    f64: |py, value| objects::float(py, value);
+    i32: |py, value| objects::int(py, value.into());
+    i64: |py, value| objects::int(py, value);
+    u32: |py, value| objects::unsigned(py, value.into());
+    u64: |py, value| objects::unsigned(py, value);
+    usize: |py, value| objects::unsigned(py, value as u64);
+    String: |py, value| objects::text(py, &value);
+    &'static str: |py, value| objects::text(py, value);
+}
 
 /// A value of a type without size, of which `Spec` was given one.
 #[inline]

@@ -342,8 +342,12 @@ unsafe fn with_tuple_args<'py, R>(
     match dict.as_ref().map(|d| d.cast::<PyDict>()).transpose()? {
         Some(dict) if !dict.is_empty() => {
             let mut values = positional.to_vec();
-            values.extend(dict.values());
-            let names = dict.keys().to_tuple();
+            let mut names = Vec::new();
+            for (name, value) in dict.iter() {
+                names.push(name);
+                values.push(value);
+            }
+            let names = crate::objects::tuple(py, names)?;
             f(&Args::new(py, &values, positional.len(), Some(&names)))
         }
         _ => f(&Args::new(py, positional, positional.len(), None)),

@@ -93,7 +93,7 @@ pub(super) fn create_datagram_endpoint<'py>(
                 return Err(PyTypeError::new_err("string is expected"));
             }
         }
-        if wanted.local && local.get_item(0)?.ne("\0")? {
+        if wanted.local && local.get_item(0)?.ne(slots::Text("\0"))? {
             remove_stale(&local)?;
         }
         source = Some(Addresses::Paths);
@@ -155,7 +155,7 @@ fn check_given_socket(socket: &Bound<'_, PyAny>, options: &[(&str, &Bound<'_, Py
 
 fn is_unix(family: &Bound<'_, PyAny>) -> PyResult<bool> {
     let module = socket_module(family.py())?;
-    Ok(module.hasattr("AF_UNIX")? && family.eq(module.getattr("AF_UNIX")?)?)
+    Ok(module.hasattr(slots::Text("AF_UNIX"))? && family.eq(module.getattr(slots::Text("AF_UNIX"))?)?)
 }
 
 /// Removes the socket file of somebody who is gone. Where that cannot be, binding will tell why.
@@ -317,7 +317,8 @@ fn open_socket<'py>(pair: &Bound<'py, PyAny>, wanted: Wanted) -> PyResult<(Bound
             set_reuse_port(&socket)?;
         }
         if wanted.broadcast {
-            let (level, option) = (module.getattr("SOL_SOCKET")?, module.getattr("SO_BROADCAST")?);
+            let (level, option) =
+                (module.getattr(slots::Text("SOL_SOCKET"))?, module.getattr(slots::Text("SO_BROADCAST"))?);
             socket.call_method1(intern!(py, "setsockopt"), (level, option, 1))?;
         }
         socket.call_method1(intern!(py, "setblocking"), (false,))?;

@@ -89,7 +89,7 @@ pub(super) fn create_server<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_,
     let or_none = |value: Option<&Bound<'py, PyAny>>| value.cloned().unwrap_or_else(|| none(py));
     let hosts = slots::list(py)?;
     match host {
-        Some(host) if host.eq("")? => hosts.append(none(py))?,
+        Some(host) if host.eq(slots::Text(""))? => hosts.append(none(py))?,
         Some(host) if !host.is_instance_of::<PyString>() && host.try_iter().is_ok() => {
             for host in host.try_iter()? {
                 hosts.append(host?)?;
@@ -174,7 +174,8 @@ fn bind_all<'py>(
         }
     }
     let sockets = slots::list(py)?;
-    let bound = infos.iter().try_for_each(|info| bind_one(event_loop, &info, options, &sockets));
+    let infos = slots::items(&infos)?;
+    let bound = infos.iter().try_for_each(|info| bind_one(event_loop, info, options, &sockets));
     let bound = bound.and_then(|()| {
         if !sockets.is_empty() {
             return Ok(());
@@ -227,7 +228,7 @@ fn bind_one<'py>(
     };
     sockets.append(&socket)?;
     let set = |level: &str, option: &str| -> PyResult<()> {
-        let (level, option) = (module.getattr(level)?, module.getattr(option)?);
+        let (level, option) = (module.getattr(slots::Text(level))?, module.getattr(slots::Text(option))?);
         socket.call_method1(intern!(py, "setsockopt"), (level, option, true)).map(drop)
     };
     if options.reuse_address {

@@ -48,7 +48,7 @@ fn socket_module(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 fn constant(py: Python<'_>, name: &str) -> PyResult<i64> {
-    socket_module(py)?.getattr(name)?.extract()
+    socket_module(py)?.getattr(slots::Text(name))?.extract()
 }
 
 fn none(py: Python<'_>) -> Bound<'_, PyAny> {
@@ -57,7 +57,7 @@ fn none(py: Python<'_>) -> Bound<'_, PyAny> {
 
 fn set_nodelay(socket: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = socket.py();
-    let is = |name: &str, value: &str| socket.getattr(name)?.eq(constant(py, value)?);
+    let is = |name: &str, value: &str| socket.getattr(slots::Text(name))?.eq(constant(py, value)?);
     if (is("family", "AF_INET")? || is("family", "AF_INET6")?)
         && is("type", "SOCK_STREAM")?
         && is("proto", "IPPROTO_TCP")?

@@ -55,7 +55,7 @@ fn begin(co: &Co, [event_loop, factory, pipe]: [Kept; 3], end: End) -> PyResult<
         End::Read => "_make_read_pipe_transport",
         End::Write => "_make_write_pipe_transport",
     };
-    let transport = event_loop.call_method1(hook, (co.get(pipe), &protocol, &waiter))?;
+    let transport = event_loop.call_method1(slots::Text(hook), (co.get(pipe), &protocol, &waiter))?;
     Ok([co.keep(transport), co.keep(protocol), co.keep(waiter)])
 }
 

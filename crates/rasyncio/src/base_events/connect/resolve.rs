@@ -58,7 +58,7 @@ pub(super) fn ipaddr_info<'py>(
     } else {
         (*host).clone()
     };
-    if host.contains("%")? {
+    if host.contains(slots::Text("%"))? {
         // A scoped address is getaddrinfo's business.
         return Ok(None);
     }
@@ -83,7 +83,11 @@ pub(super) fn ipaddr_info<'py>(
                 } else {
                     slots::tuple(py, [host, port])?
                 };
-                return Ok(Some((family, (*kind).clone(), proto, "", address).into_pyobject(py)?.into_any()));
+                let name = intern!(py, "").object()?.clone().into_any();
+                return Ok(Some(
+                    slots::tuple(py, [family, (*kind).clone(), slots::int(py, proto)?, name, address.into_any()])?
+                        .into_any(),
+                ));
             }
             Err(error) if error.is_instance_of::<PyOSError>(py) => {}
             Err(error) => return Err(error),
@@ -147,7 +151,7 @@ pub(super) fn ensure_resolved<'py>(
     let (proto, flags) = (proto.unwrap_or(&zero), flags.unwrap_or(&zero));
     let event_loop = event_loop.cloned().unwrap_or_else(|| this.any().clone());
     let part = |from: isize, to: isize| -> PyResult<Vec<Bound<'py, PyAny>>> {
-        address.get_item(PySlice::new(py, from, to, 1))?.try_iter()?.collect()
+        slots::items(&address.get_item(PySlice::new(py, from, to, 1))?)
     };
     let pair = part(0, 2)?;
     let [host, port] = &pair[..] else {

@@ -79,7 +79,7 @@ impl Last {
             // Most come from few hosts.
             (Some(SocketAddr::V4(last)), Some(object)) if IpAddr::V4(*last.ip()) == address.ip() => {
                 let host = object.cast_exact::<PyTuple>()?.get_item(0)?;
-                (host, address.port()).into_pyobject(py)?.into_any()
+                slots::tuple(py, [host, slots::int(py, address.port().into())?])?.into_any()
             }
             _ => address_object(py, address)?,
         };
@@ -103,10 +103,14 @@ impl Last {
 
 /// An internet address as Python's socket module shows it.
 pub(in crate::selector_events) fn address_object(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
-    let host = datagram::host(address.ip());
+    let host = slots::text(py, &datagram::host(address.ip()))?.into_any();
+    let int = |number: u32| slots::int(py, number.into());
     Ok(match address {
-        SocketAddr::V4(four) => (host, four.port()).into_pyobject(py)?.into_any(),
-        SocketAddr::V6(six) => (host, six.port(), six.flowinfo(), six.scope_id()).into_pyobject(py)?.into_any(),
+        SocketAddr::V4(four) => slots::tuple(py, [host, int(four.port().into())?])?.into_any(),
+        SocketAddr::V6(six) => {
+            let (port, flow, scope) = (int(six.port().into())?, int(six.flowinfo())?, int(six.scope_id())?);
+            slots::tuple(py, [host, port, flow, scope])?.into_any()
+        }
     })
 }
 

@@ -195,7 +195,7 @@ fn family_of(socket: &Bound<'_, PyAny>, fd: i32) -> PyResult<Family> {
     }
     let number = socket.getattr(intern!(py, "family"))?;
     for (name, family) in [("AF_INET", Family::Four), ("AF_INET6", Family::Six), ("AF_UNIX", Family::Unix)] {
-        if number.eq(module.getattr(name)?)? {
+        if number.eq(module.getattr(slots::Text(name))?)? {
             return Ok(family);
         }
     }

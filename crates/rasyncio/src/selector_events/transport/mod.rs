@@ -505,8 +505,8 @@ impl Class for SocketTransport {
             .get(c"_eof", c"", |this| Ok(this.eof.get()))
             .get(c"_start_tls_compatible", c"", |_| Ok(true))
             .get(c"_sendfile_compatible", c"", |this| {
-                let modes = face(this.py(), "constants")?.getattr("_SendfileMode")?;
-                modes.getattr("TRY_NATIVE").map(Own::new)
+                let modes = face(this.py(), "constants")?.getattr(slots::Text("_SendfileMode"))?;
+                modes.getattr(slots::Text("TRY_NATIVE")).map(Own::new)
             });
     }
 }

@@ -219,7 +219,7 @@ pub(super) fn tell_waiter<'py>(
     let py = this.py();
     match this.empty_waiter.get(py) {
         Some(waiter) if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? => {
-            waiter.call_method1(method, (value,)).map(drop)
+            waiter.call_method1(slots::Text(method), (value,)).map(drop)
         }
         _ => Ok(()),
     }

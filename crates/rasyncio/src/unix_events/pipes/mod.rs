@@ -141,7 +141,8 @@ impl PipeTransport {
         };
         this.protocol.set(protocol.clone());
         os.call_method1(intern!(py, "set_blocking"), (number, false))?;
-        let is_own = |name: &str| -> PyResult<bool> { Ok(os.getattr(name)?.is_instance_of::<PyCFunction>()) };
+        let is_own =
+            |name: &str| -> PyResult<bool> { Ok(os.getattr(slots::Text(name))?.is_instance_of::<PyCFunction>()) };
         this.through_os.set(!(is_own("read")? && is_own("write")?));
         this.context.set(slots::copy_current(py)?);
         Ok(file)
@@ -286,7 +287,7 @@ impl PipeTransport {
     /// The transport's repr; `polling` is said while the loop can be asked.
     fn repr(this: &Ref<'_, PipeTransport>, polling: impl FnOnce() -> String) -> PyResult<String> {
         let py = this.py();
-        let mut text = format!("<{}", this.any().getattr(intern!(py, "__class__"))?.getattr("__name__")?);
+        let mut text = format!("<{}", this.any().getattr(intern!(py, "__class__"))?.getattr(slots::Text("__name__"))?);
         if !this.pipe.is_set() {
             text.push_str(" closed");
         } else if this.closing.get() {
@@ -396,7 +397,7 @@ pub(super) fn make<'py>(event_loop: &Bound<'py, PyAny>, class: &str, args: &Args
         return Err(PyTypeError::new_err("an argument is missing"));
     };
     face(event_loop.py(), "unix_events")?
-        .getattr(class)?
+        .getattr(slots::Text(class))?
         .call1((event_loop, pipe, protocol, waiter, extra))
         .map(Own::new)
 }

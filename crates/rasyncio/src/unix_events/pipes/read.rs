@@ -79,7 +79,7 @@ fn is_reading(this: &Ref<'_, ReadPipe>) -> bool {
 
 fn set_protocol<'py>(this: &Ref<'py, ReadPipe>, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
     let native = match Ref::<StreamReaderProtocol>::cast(protocol) {
-        Some(_) => protocol.get_type().getattr("data_received")?.get_type().name()? == "method_descriptor",
+        Some(_) => protocol.get_type().getattr(slots::Text("data_received"))?.get_type().name()? == "method_descriptor",
         None => false,
     };
     this.streams.set(native);
@@ -232,7 +232,9 @@ impl Class for ReadPipe {
         spec.repr(|this| {
             PipeTransport::repr(this.base(), || if this.reading.get() { " polling" } else { " idle" }.to_owned())
         })
-        .get(c"__class__", c"", |this| face(this.py(), "unix_events")?.getattr("_UnixReadPipeTransport").map(Own::new))
+        .get(c"__class__", c"", |this| {
+            face(this.py(), "unix_events")?.getattr(slots::Text("_UnixReadPipeTransport")).map(Own::new)
+        })
         .method0(c"is_reading", c"is_reading($self, /)\n--\n\nWhether data is being received.", |this| {
             Ok(is_reading(this))
         })

@@ -362,7 +362,9 @@ impl Class for WritePipe {
                 format!(" {state} bufsize={}", buffered(this))
             })
         })
-        .get(c"__class__", c"", |this| face(this.py(), "unix_events")?.getattr("_UnixWritePipeTransport").map(Own::new))
+        .get(c"__class__", c"", |this| {
+            face(this.py(), "unix_events")?.getattr(slots::Text("_UnixWritePipeTransport")).map(Own::new)
+        })
         .method1_named(
             c"write",
             c"write($self, /, data)\n--\n\nWrite bytes, or keep them until they can be written.",

@@ -107,7 +107,7 @@ fn call_back<'py>(
     args: &Bound<'py, PyAny>,
 ) -> PyResult<()> {
     let mut all = vec![pid.clone(), code.clone()];
-    all.extend(args.try_iter()?.collect::<PyResult<Vec<_>>>()?);
+    all.extend(slots::items(&args)?);
     callback.call1(slots::tuple(callback.py(), all)?).map(drop)
 }
 
@@ -172,7 +172,11 @@ mod public {
                 |class, _| {
                     let py = class.py();
                     let module = class.getattr(intern!(py, "__module__"))?;
-                    if module.eq("rasyncio.unix_events")? { Ok(()) } else { deprecated(py, "AbstractChildWatcher") }
+                    if module.eq(slots::Text("rasyncio.unix_events"))? {
+                        Ok(())
+                    } else {
+                        deprecated(py, "AbstractChildWatcher")
+                    }
                 },
             )
             .method(

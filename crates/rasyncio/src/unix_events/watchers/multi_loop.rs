@@ -98,7 +98,7 @@ fn ask<'py>(this: &Ref<'py, MultiLoopChildWatcher>, expected: &Bound<'py, PyAny>
         log_exit(&event_loop, expected, &code)?;
     }
     let mut all = vec![entry.get_item(1)?, pid, code];
-    all.extend(entry.get_item(2)?.try_iter()?.collect::<PyResult<Vec<_>>>()?);
+    all.extend(slots::items(&entry.get_item(2)?)?);
     event_loop.getattr(intern!(py, "call_soon_threadsafe"))?.call1(slots::tuple(py, all)?).map(drop)
 }
 
