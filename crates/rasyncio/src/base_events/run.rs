@@ -402,7 +402,12 @@ fn completed(future: &Bound<'_, PyAny>) -> PyResult<()> {
             return Ok(());
         }
     }
-    crate::futures::loop_of(future)?.call_method0(intern!(py, "stop")).map(drop)
+    // Asked natively where it can be: a bound method of the future takes memory, and without this call the loop never ends.
+    let event_loop = match Ref::<Task>::cast_exact(future).and_then(|task| task.event_loop(py)) {
+        Some(event_loop) => event_loop,
+        None => crate::futures::loop_of(future)?,
+    };
+    event_loop.call_method0(intern!(py, "stop")).map(drop)
 }
 
 fn run_until_complete(this: &Ref<'_, BaseEventLoop>, given: &Bound<'_, PyAny>) -> PyResult<Own> {

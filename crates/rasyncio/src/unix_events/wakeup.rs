@@ -48,6 +48,8 @@ fn drain_idle(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
 }
 
 /// Sets the descriptor; answers the one from before. None if this is not the main thread of the main interpreter.
+///
+/// Giving the descriptor back takes no memory: a descriptor that stays set when it is closed is an error in a later loop.
 fn set(py: Python<'_>, fd: i32) -> PyResult<Option<i32>> {
     let keywords = slots::dict(py)?;
     keywords.set_item(intern!(py, "warn_on_full_buffer"), false)?;
@@ -105,9 +107,13 @@ pub(super) fn keep(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     }
 }
 
-fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
+pub(super) fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     let py = this.py();
-    if !this.owns_wakeup.replace(false) || !handlers(this)?.is_empty() {
+    if !this.owns_wakeup.get() {
+        return Ok(());
+    }
+    if this.handlers.is_set() && !handlers(this)?.is_empty() {
+        this.owns_wakeup.set(false);
         return Ok(());
     }
     match set(py, -1)? {
