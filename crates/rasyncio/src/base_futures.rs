@@ -48,7 +48,7 @@ pub fn repr_info<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>
         let exception = future.getattr(intern!(py, "_exception"))?;
         if exception.is_none() {
             let result = future.getattr(intern!(py, "_result"))?;
-            info.append(format!("result={}", format_helpers::short_repr(&result)?))?;
+            info.append(slots::Text(format!("result={}", format_helpers::short_repr(&result)?)))?;
         } else {
             info.append(slots::Text(format!("exception={}", exception.repr()?)))?;
         }

@@ -14,7 +14,7 @@ macro_rules! exception_classes {
         pub fn $function(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
             let class = CLASS.get_or_try_init(py, || {
-                let class = crate::face(py, "exceptions")?.getattr($name)?;
+                let class = crate::face(py, "exceptions")?.getattr(slots::Text($name))?;
                 class.cast_into::<PyType>().map(Bound::unbind).map_err(PyErr::from)
             })?;
             Ok(class.bind(py))

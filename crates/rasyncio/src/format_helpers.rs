@@ -7,9 +7,9 @@
 //! only, since they may be secret; before 3.13 always, as those versions do. A stack is at most `constants.DEBUG_STACK_DEPTH` frames.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFunction, PyModule, PyTuple, PyType};
+use pyo3::types::{PyFunction, PyModule, PyType};
+use slots::intern;
 use slots::{Own, Signature, add_function, arg, kw_opt, opt};
 
 use crate::{library_for_report, loaded_library};
@@ -38,7 +38,7 @@ fn unwrap<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 fn is_partial(function: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<bool> {
     let Some(functools) = loaded_library(function.py(), "functools")? else { return Ok(false) };
     for name in names {
-        if function.is_instance(&functools.getattr(*name)?)? {
+        if function.is_instance(&functools.getattr(slots::Text(*name))?)? {
             return Ok(true);
         }
     }
@@ -152,7 +152,7 @@ fn extract_stack_of<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(frame) = frame.cloned().or_else(|| slots::current_frame(py)) else { return Ok(None) };
     let Some(traceback) = library_for_report(py, "traceback")? else { return Ok(None) };
-    let keywords = pyo3::types::PyDict::new(py);
+    let keywords = slots::dict(py)?;
     match limit {
         Some(limit) => keywords.set_item(intern!(py, "limit"), limit)?,
         None => keywords.set_item(intern!(py, "limit"), DEBUG_STACK_DEPTH)?,

@@ -106,7 +106,7 @@ pub fn library_for_report<'py>(py: Python<'py>, name: &'static str) -> PyResult<
 
 /// A module of the standard library if the program has loaded it.
 pub fn loaded_library<'py>(py: Python<'py>, name: &'static str) -> PyResult<Option<Namespace<'py>>> {
-    Ok(state(py)?.modules.known(py, "", name))
+    state(py)?.modules.known(py, "", name)
 }
 
 /// Keeps all that is loaded now of what loops and reports use when the interpreter ends and nothing can be imported any more.
@@ -119,10 +119,10 @@ pub fn keep_modules(py: Python<'_>) -> PyResult<()> {
         concurrent.futures contextvars errno functools heapq inspect io linecache logging math os reprlib selectors signal socket \
         ssl stat subprocess sys threading time traceback types warnings weakref";
     let modules = &state(py)?.modules;
-    modules.keep_loaded(py, "rasyncio", FACES);
-    modules.keep_loaded(py, "", LIBRARY);
+    modules.keep_loaded(py, "rasyncio", FACES)?;
+    modules.keep_loaded(py, "", LIBRARY)?;
     exceptions::keep(py)?;
-    if modules.known(py, "", "logging").is_some() {
+    if modules.known(py, "", "logging")?.is_some() {
         // The face makes the name at its first use, by an import.
         log::logger(py, "base_events")?;
     }
@@ -143,6 +143,7 @@ mod _rasyncio {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         slots::main_only(module)?;
         slots::guard_ended_threads();
+        slots::quiet_panics();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         events::add(module)?;
         base_events::add(module)?;

@@ -6,9 +6,9 @@
 //! used up; a report may not fail with it. If logging was not loaded before, the program has not configured it, so what an
 //! unconfigured logging does is done without it: warnings and errors go to stderr, the rest goes nowhere.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
+use slots::intern;
 
 use crate::face;
 
@@ -37,7 +37,7 @@ impl<'py> Logger<'py> {
     {
         let args = args.into_pyobject(self.0).map_err(Into::into)?;
         let Some(logger) = &self.1 else { return self.write(level, &args, error) };
-        let method = logger.getattr(level)?;
+        let method = logger.getattr(slots::Text(level))?;
         let Some(error) = error else { return method.call1(args).map(drop) };
         let keywords = PyDict::new(self.0);
         keywords.set_item(intern!(self.0, "exc_info"), error)?;

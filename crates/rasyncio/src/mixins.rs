@@ -234,7 +234,7 @@ impl Waiters {
         if let Some(deque) = self.exposed.get(py) {
             return Ok(deque);
         }
-        let waiters = pyo3::types::PyList::new(py, self.all(py)?)?;
+        let waiters = slots::list_of(py, self.all(py)?)?;
         let deque = library(py, "collections")?.getattr(intern!(py, "deque"))?.call1((waiters,))?;
         let native = std::mem::take(&mut *self.native.borrow_mut());
         drop(native);

@@ -96,7 +96,7 @@ fn is_full(this: &Ref<'_, Queue>) -> PyResult<bool> {
 }
 
 fn heapq<'py>(py: Python<'py>, function: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyResult<Bound<'py, PyAny>> {
-    library(py, "heapq")?.call_method1(function, args)
+    library(py, "heapq")?.call_method1(slots::Text(function), args)
 }
 
 fn take_item<'py>(this: &Ref<'py, Queue>, order: Order) -> PyResult<Bound<'py, PyAny>> {

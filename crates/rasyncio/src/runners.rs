@@ -12,7 +12,8 @@ use std::cell::Cell;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule, PyTuple};
+use pyo3::types::PyModule;
+use slots::intern;
 use slots::{Args, Class, Namespace, Own, Ref, Signature, Slot, Spec, add_function, arg, class, kw_opt};
 
 use crate::base_futures::isfuture;

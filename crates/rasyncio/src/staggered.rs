@@ -214,8 +214,10 @@ fn cancelled<'py>(race: &Ref<'py, Race>, error: PyErr) -> PyResult<()> {
 fn result<'py>(race: &Ref<'py, Race>) -> PyResult<Bound<'py, PyAny>> {
     let py = race.py();
     let unhandled = list(&race.unhandled, py)?;
-    if !unhandled.is_empty() && library(py, "sys")?.getattr("flags")?.getattr("optimize")?.eq(0)? {
-        let group = library(py, "builtins")?.getattr("ExceptionGroup")?;
+    if !unhandled.is_empty()
+        && library(py, "sys")?.getattr(slots::Text("flags"))?.getattr(slots::Text("optimize"))?.eq(0)?
+    {
+        let group = library(py, "builtins")?.getattr(slots::Text("ExceptionGroup"))?;
         return Err(PyErr::from_value(group.call1(("staggered race failed", unhandled))?));
     }
     if let Some(cancellation) = race.cancellation.get(py) {

@@ -407,7 +407,7 @@ fn make_task<'py>(
     if let Some(keywords) = others {
         return create_task(&event_loop, coroutine, Some(&keywords));
     }
-    let keywords = PyDict::new(py);
+    let keywords = slots::dict(py)?;
     // 3.13 gives the name always; from 3.14 on what is given is among the others.
     if slots::VERSION == (3, 13) || (name.is_some() && names_first(&event_loop)?) {
         keywords.set_item(intern!(py, "name"), name)?;

@@ -24,7 +24,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let mut all = vec![context.getattr(intern!(py, "run"))?, function.clone()];
         all.extend(rest.iter().cloned());
         let partial = library(py, "functools")?.getattr(intern!(py, "partial"))?;
-        let call = partial.call(PyTuple::new(py, all)?, args.keywords()?.as_ref())?;
+        let call = partial.call(slots::tuple(py, all)?, args.keywords()?.as_ref())?;
         event_loop.call_method1(intern!(py, "run_in_executor"), (py.None(), call)).map(Own::new)
     })
 }

@@ -64,13 +64,16 @@ pub use class::{BaseOf, Class, Native, Ref, TypeCell, add_class, is_of, type_of}
 pub use context::{copy_current, enter as enter_context, is_context};
 pub use coroutine::{Co, Coroutine, Kept, coroutine};
 pub use depth::{is_stack_small, on_a_large_stack, recursion};
-pub use door::{Stay, caught, stay};
+pub use door::{Stay, caught, quiet_panics, stay};
 pub use forced_unwind::guard as guard_ended_threads;
 pub use frames::{current_frame, recursion_limit};
 pub use function::divert;
 pub use interpreter::main_only;
 pub use kind::{VERSION, Version, is_exact_coroutine, is_generator, recursive_repr};
 pub use modules::{Modules, Namespace, without};
+pub use objects::{
+    Interned, Name, Text, bytes, dict, float, int, interned, items, list, list_of, text, tuple, unsigned,
+};
 pub use own::{Link, Own, Plain, Slot, Visit, Visitor};
 pub use raise::{
     display_handled, excepting, handling, raise, raised_from, raised_from_none, resource_warning, write_stderr,

@@ -16,10 +16,12 @@ use std::cell::RefCell;
 use pyo3::BoundObject;
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyAttributeError, PyException};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
-use pyo3::{ffi, intern};
 
+use crate::intern;
+use crate::objects::interned;
 use crate::own::{Own, Visit, Visitor};
 
 /// The names of a module: by the module that is loaded, or by what was kept of it.
@@ -68,15 +70,19 @@ impl<'py> Namespace<'py> {
     }
 
     /// Sets the attribute `name`.
-    pub fn setattr(&self, name: &Bound<'py, PyString>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+    pub fn setattr<N: IntoPyObject<'py, Target = PyString>>(&self, name: N, value: &Bound<'py, PyAny>) -> PyResult<()> {
         match self {
             Namespace::Loaded(module) => module.setattr(name, value),
-            Namespace::Kept(names) => names.set_item(name, value),
+            Namespace::Kept(names) => {
+                names.set_item(name.into_pyobject(self.py()).map_err(Into::into)?.as_borrowed(), value)
+            }
         }
     }
 
     /// What the module's dict has under `name`; its `__getattr__` is not called.
-    pub fn own(&self, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub fn own<N: IntoPyObject<'py, Target = PyString>>(&self, name: N) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let name = name.into_pyobject(self.py()).map_err(Into::into)?;
+        let name = &*name.as_borrowed();
         match self {
             Namespace::Kept(names) => names.get_item(name),
             Namespace::Loaded(module) => match module.cast::<PyModule>() {
@@ -106,36 +112,42 @@ impl Visit for Modules {
 
 impl Modules {
     /// The module `name` of `package` (`""` for a module of no package), if it is loaded or kept. Imports nothing.
-    pub fn known<'py>(&self, py: Python<'py>, package: &'static str, name: &'static str) -> Option<Namespace<'py>> {
-        let (full, kept) = self.entry(py, package, name);
+    pub fn known<'py>(
+        &self,
+        py: Python<'py>,
+        package: &'static str,
+        name: &'static str,
+    ) -> PyResult<Option<Namespace<'py>>> {
+        let (full, kept) = self.entry(py, package, name)?;
         if let Some(module) = loaded(&full) {
             if kept.is_none() {
                 self.keep(package, name, &module);
             }
-            return Some(Namespace::Loaded(module));
+            return Ok(Some(Namespace::Loaded(module)));
         }
-        kept.map(Namespace::Kept)
+        Ok(kept.map(Namespace::Kept))
     }
 
     /// The module `name` of `package`, imported if it is neither loaded nor kept.
     pub fn get<'py>(&self, py: Python<'py>, package: &'static str, name: &'static str) -> PyResult<Namespace<'py>> {
-        if let Some(known) = self.known(py, package, name) {
+        if let Some(known) = self.known(py, package, name)? {
             return Ok(known);
         }
-        let (full, _) = self.entry(py, package, name);
+        let (full, _) = self.entry(py, package, name)?;
         let module = py.import(full)?.into_any();
         self.keep(package, name, &module);
         Ok(Namespace::Loaded(module))
     }
 
     /// Keeps those of these modules that are loaded; `names` are separated by spaces.
-    pub fn keep_loaded(&self, py: Python<'_>, package: &'static str, names: &'static str) {
+    pub fn keep_loaded(&self, py: Python<'_>, package: &'static str, names: &'static str) -> PyResult<()> {
         for name in names.split_ascii_whitespace() {
-            let (full, kept) = self.entry(py, package, name);
+            let (full, kept) = self.entry(py, package, name)?;
             if let (None, Some(module)) = (kept, loaded(&full)) {
                 self.keep(package, name, &module);
             }
         }
+        Ok(())
     }
 
     /// What is kept of the module with this full name.
@@ -156,21 +168,17 @@ impl Modules {
         py: Python<'py>,
         package: &'static str,
         name: &'static str,
-    ) -> (Bound<'py, PyString>, Option<Bound<'py, PyDict>>) {
+    ) -> PyResult<(Bound<'py, PyString>, Option<Bound<'py, PyDict>>)> {
         let known = self.0.borrow().iter().find(|entry| entry.name == name && entry.package == package).map(|entry| {
             (entry.full.clone_ref(py).into_bound(py), entry.names.as_ref().map(|n| n.clone_ref(py).into_bound(py)))
         });
         if let Some((full, names)) = known {
             // SAFETY: `keep` and the end of this function are the only ways in, with a dict and a str.
-            return unsafe { (full.cast_into_unchecked(), names.map(|names| names.cast_into_unchecked())) };
+            return unsafe { Ok((full.cast_into_unchecked(), names.map(|names| names.cast_into_unchecked()))) };
         }
-        let full = if package.is_empty() {
-            PyString::intern(py, name)
-        } else {
-            PyString::intern(py, &format!("{package}.{name}"))
-        };
+        let full = if package.is_empty() { interned(py, name)? } else { interned(py, &format!("{package}.{name}"))? };
         self.0.borrow_mut().push(Entry { package, name, full: Own::new(full.clone().into_any()), names: None });
-        (full, None)
+        Ok((full, None))
     }
 
     fn keep(&self, package: &'static str, name: &'static str, module: &Bound<'_, PyAny>) {

@@ -12,7 +12,8 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyRuntimeWarning, PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySet, PyTuple};
+use pyo3::types::PySet;
+use slots::intern;
 use slots::{Args, Own, Ref, Signature, Spec, arg};
 
 use super::{BaseEventLoop, create_future, put};

@@ -48,7 +48,7 @@ fn default_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) ->
             }
         }
     }
-    let keys = slots::list_of(py, slots::items(&context)?)?;
+    let keys = slots::list_of(py, slots::items(context)?)?;
     keys.sort()?;
     for key in keys {
         let name = key.str()?.to_string();
@@ -100,7 +100,7 @@ fn call_handler(this: &Ref<'_, BaseEventLoop>, context: &Bound<'_, PyAny>) -> Py
         Ok(()) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
         Err(error) => slots::excepting(py, error, |error| {
-            let details = PyDict::new(py);
+            let details = slots::dict(py)?;
             details.set_item(intern!(py, "message"), "Unhandled error in exception handler")?;
             details.set_item(intern!(py, "exception"), error)?;
             details.set_item(intern!(py, "context"), context)?;

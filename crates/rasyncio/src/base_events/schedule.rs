@@ -47,7 +47,7 @@ fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
     let coroutines = face(py, "coroutines")?;
     let is_function = if slots::VERSION >= (3, 14) { "_iscoroutinefunction" } else { "iscoroutinefunction" };
     if coroutines.call_method1(intern!(py, "iscoroutine"), (callback,))?.is_truthy()?
-        || coroutines.call_method1(is_function, (callback,))?.is_truthy()?
+        || coroutines.call_method1(slots::Text(is_function), (callback,))?.is_truthy()?
     {
         return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
     }
@@ -275,7 +275,7 @@ pub(super) fn define(spec: &mut Spec<BaseEventLoop>) {
             c"_call_soon($self, /, callback, args, context)\n--\n\nPut a new handle in the queue.",
             |this, args| match args.parse(&CALL_SOON)? {
                 [Some(callback), Some(args), Some(context)] => {
-                    let args = slots::items(&args)?;
+                    let args = slots::items(args)?;
                     Ok(call_soon_unchecked(this, callback, &args, Some(context))?.into_any().into()) as PyResult<Own>
                 }
                 _ => Err(PyTypeError::new_err("_call_soon() takes a callback, its arguments and a context")),

@@ -132,7 +132,7 @@ fn describe<'py>(
     };
     let text = text.into_pyobject(py)?.into_any();
     let mut all = vec![text.clone()];
-    all.extend(slots::items(&ends)?);
+    all.extend(slots::items(ends)?);
     event_loop.getattr(intern!(py, "_log_subprocess"))?.call1(slots::tuple(py, all)?)?;
     Ok(text)
 }

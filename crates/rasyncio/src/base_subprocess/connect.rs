@@ -55,7 +55,7 @@ fn begin(co: &Co, transport: Kept, process: Kept, number: usize) -> PyResult<Opt
     if end.is_none() {
         return Ok(None);
     }
-    let class = face(py, "base_subprocess")?.getattr(class)?;
+    let class = face(py, "base_subprocess")?.getattr(slots::Text(class))?;
     let partial = library(py, "_functools")?.getattr(intern!(py, "partial"))?;
     let factory = partial.call1((class, co.get(transport), number))?;
     let event_loop = co.get(transport).getattr(intern!(py, "_loop"))?;

@@ -111,8 +111,8 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
     own.setattr(intern!(py, "_pid"), &none)?;
     own.setattr(intern!(py, "_returncode"), &none)?;
     own.setattr(intern!(py, "_exit_waiters"), PySet::empty(py)?)?;
-    own.setattr(intern!(py, "_pending_calls"), library(py, "_collections")?.getattr("deque")?.call0()?)?;
-    let pipes = PyDict::new(py);
+    own.setattr(intern!(py, "_pending_calls"), library(py, "_collections")?.getattr(slots::Text("deque"))?.call0()?)?;
+    let pipes = slots::dict(py)?;
     for (number, end) in [stdin, stdout, stderr].into_iter().enumerate() {
         if end.eq(PIPE)? {
             pipes.set_item(number, &none)?;

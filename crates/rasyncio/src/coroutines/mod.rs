@@ -12,8 +12,9 @@ mod shells;
 pub use self::shells::{Progress, Shell, may_stand_in, plain, pose, stand_in};
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFunction, PyModule, PySet, PyTuple};
-use pyo3::{intern, sync::PyOnceLock};
+use slots::intern;
 use slots::{Own, Ref, Signature, add_function, arg};
 
 use crate::futures::Wait;

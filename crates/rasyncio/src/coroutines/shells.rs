@@ -37,8 +37,8 @@ impl Shell {
     /// The Python function.
     fn function<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (owner, method) = self.name.split_once('.').map_or((self.name, None), |(o, m)| (o, Some(m)));
-        let found = crate::face(py, self.room)?.getattr(owner)?;
-        method.map_or(Ok(found.clone()), |method| found.getattr(method))
+        let found = crate::face(py, self.room)?.getattr(slots::Text(owner))?;
+        method.map_or(Ok(found.clone()), |method| found.getattr(slots::Text(method)))
     }
 
     /// What Python says of a coroutine that is dropped without having been awaited.

@@ -122,7 +122,9 @@ fn carry_over<'py>(this: &Ref<'py, ChainEnd>, source: &Bound<'py, PyAny>) -> PyR
         return Ok(());
     }
     static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let set = SET.get_or_try_init(py, || face(py, "_rasyncio")?.getattr("_set_state").map(Bound::unbind))?.bind(py);
+    let set = SET
+        .get_or_try_init(py, || face(py, "_rasyncio")?.getattr(slots::Text("_set_state")).map(Bound::unbind))?
+        .bind(py);
     event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (set, destination, source)).map(drop)
 }
 
@@ -153,8 +155,9 @@ fn convert_exception<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
 fn concurrent_end<'py>(source: &Bound<'py, PyAny>) -> PyResult<Option<End<'py>>> {
     let py = source.py();
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class =
-        CLASS.get_or_try_init(py, || library(py, "concurrent.futures")?.getattr("Future").map(Bound::unbind))?.bind(py);
+    let class = CLASS
+        .get_or_try_init(py, || library(py, "concurrent.futures")?.getattr(slots::Text("Future")).map(Bound::unbind))?
+        .bind(py);
     if !source.get_type().is(class) {
         return Ok(None);
     }

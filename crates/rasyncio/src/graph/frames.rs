@@ -8,7 +8,6 @@
 //! From 3.14 on a frame knows its coroutine; before, its code tells what kind of function it belongs to.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use slots::intern;

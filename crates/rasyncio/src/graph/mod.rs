@@ -232,7 +232,7 @@ fn dataclass<'py>(
     fields: &[(&str, Bound<'py, PyAny>)],
 ) -> PyResult<Bound<'py, PyAny>> {
     let module = face(py, "graph")?.getattr(intern!(py, "__name__"))?;
-    let namespace = PyDict::new(py);
+    let namespace = slots::dict(py)?;
     namespace.set_item(intern!(py, "__doc__"), doc)?;
     namespace.set_item(intern!(py, "__module__"), &module)?;
     let keywords = slots::dict(py)?;

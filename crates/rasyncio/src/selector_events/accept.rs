@@ -271,7 +271,7 @@ fn begin_connection<'py>(
         slots::excepting(py, error, |error| {
             let is_debug = co.get(event_loop).call_method0(intern!(py, "get_debug"))?.is_truthy()?;
             if is_debug {
-                let details = PyDict::new(py);
+                let details = slots::dict(py)?;
                 details.set_item(intern!(py, "message"), "Error on transport creation for incoming connection")?;
                 details.set_item(intern!(py, "exception"), error)?;
                 for (name, kept) in [("protocol", protocol), ("transport", transport)] {

@@ -73,7 +73,7 @@ fn tell([transport, protocol, event_loop]: Ends<'_>, method: &str) -> PyResult<(
         Err(error) => error,
     };
     slots::excepting(py, error, |error| {
-        let details = PyDict::new(py);
+        let details = slots::dict(py)?;
         details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
         details.set_item(intern!(py, "exception"), error)?;
         details.set_item(intern!(py, "transport"), transport)?;

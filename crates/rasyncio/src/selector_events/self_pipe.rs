@@ -15,9 +15,9 @@ use std::rc::Rc;
 
 use engine::sys::{Interest, Poller, Registrar, Trigger, Waker};
 use pyo3::exceptions::{PyAttributeError, PyBlockingIOError, PyInterruptedError, PyOSError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes};
+use pyo3::types::PyBool;
+use slots::intern;
 use slots::{Own, Ref, Spec};
 
 use super::{BaseSelectorEventLoop, WAKER_TOKEN, core};
@@ -157,7 +157,7 @@ fn write_to_pair(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
     if writer.is_none() {
         return Ok(());
     }
-    match writer.call_method1(intern!(py, "send"), (PyBytes::new(py, b"\0"),)) {
+    match writer.call_method1(intern!(py, "send"), (slots::bytes(py, b"\0")?,)) {
         Err(error) if error.is_instance_of::<PyOSError>(py) => {
             if !this.debug.get() {
                 return Ok(());

@@ -55,7 +55,7 @@ pub(super) fn control_app_writing(this: &Ref<'_, SslProtocol>, size: usize) -> P
         Ok(_) => Ok(()),
         Err(error) if leaves(py, &error) => Err(error),
         Err(error) => slots::excepting(py, error, |error| {
-            let details = PyDict::new(py);
+            let details = slots::dict(py)?;
             details.set_item(intern!(py, "message"), format!("protocol.{method}() failed"))?;
             details.set_item(intern!(py, "exception"), error)?;
             details.set_item(intern!(py, "transport"), this.app_transport.any().get_or_none(py))?;

@@ -284,7 +284,7 @@ fn begin(co: &Co, [event_loop, positional, keywords]: [Kept; 3], watcher: Option
 fn fallback<'py>(this: &Ref<'py, UnixSelectorEventLoop>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     if !this.fallback.is_set() {
-        this.fallback.set(face(py, "unix_events")?.getattr(THREADED)?.call0()?);
+        this.fallback.set(face(py, "unix_events")?.getattr(slots::Text(THREADED))?.call0()?);
     }
     Ok(this.fallback.get_or_none(py))
 }

@@ -34,6 +34,7 @@ use engine::sys::SignalPipe;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule};
+use slots::intern;
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
 use crate::base_events::BaseEventLoop;
@@ -279,7 +280,9 @@ fn remove_handler(this: &Ref<'_, UnixSelectorEventLoop>, given: &Bound<'_, PyAny
 fn close(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     BaseSelectorEventLoop::close(this.base())?;
     children::leave_all(this)?;
-    close_handlers(this)?;
+    let closed = close_handlers(this);
+    wakeup::give_back(this)?;
+    closed?;
     drop_pipe(this, &this.pipe)?;
     drop_pipe(this, &this.idle_pipe)
 }

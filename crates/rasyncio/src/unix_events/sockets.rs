@@ -19,7 +19,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use pyo3::exceptions::{PyAssertionError, PyFileNotFoundError, PyOSError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 use slots::intern;

@@ -18,7 +18,8 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
+use slots::intern;
 use slots::{Own, Ref};
 
 use super::{UnixSelectorEventLoop, drop_pipe, handlers, wakeup_number, watched_pipe};
@@ -51,10 +52,15 @@ fn drain_idle(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
 ///
 /// Giving the descriptor back takes no memory: a descriptor that stays set when it is closed is an error in a later loop.
 fn set(py: Python<'_>, fd: i32) -> PyResult<Option<i32>> {
-    let keywords = slots::dict(py)?;
-    keywords.set_item(intern!(py, "warn_on_full_buffer"), false)?;
     let set = library(py, "_signal")?.getattr(intern!(py, "set_wakeup_fd"))?;
-    match set.call((fd,), Some(&keywords)) {
+    let before = if fd == -1 {
+        set.call1((fd,))
+    } else {
+        let keywords = slots::dict(py)?;
+        keywords.set_item(intern!(py, "warn_on_full_buffer"), false)?;
+        set.call((fd,), Some(&keywords))
+    };
+    match before {
         Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(None),
         other => other?.extract().map(Some),
     }
@@ -116,7 +122,10 @@ pub(super) fn give_back(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
         this.owns_wakeup.set(false);
         return Ok(());
     }
-    match set(py, -1)? {
+    // Until this has succeeded the loop owns it, and gives it back when it runs again or is closed.
+    let before = set(py, -1)?;
+    this.owns_wakeup.set(false);
+    match before {
         Some(other) if other != -1 && !is_idle_number(this, other) => set(py, other).map(drop),
         _ => Ok(()),
     }

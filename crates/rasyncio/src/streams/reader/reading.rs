@@ -343,7 +343,7 @@ pub(super) fn simple(goal: Goal, count: usize) -> Reading {
 pub(super) fn begin_until<'py>(this: &Ref<'py, StreamReader>, separator: &Bound<'py, PyAny>) -> PyResult<Own> {
     let py = this.py();
     let several = separator.is_instance_of::<PyTuple>();
-    let mut separators = if several { slots::items(&separator)? } else { vec![separator.clone()] };
+    let mut separators = if several { slots::items(separator)? } else { vec![separator.clone()] };
     if separators.is_empty() {
         return Err(PyValueError::new_err("Separator should contain at least one element"));
     }

@@ -48,7 +48,7 @@ pub fn log_warning<'py>(py: Python<'py>, text: &str, values: &[&Bound<'py, PyAny
     let logger = logger(py, "unix_events")?;
     let mut all = vec![text.into_pyobject(py)?.into_any()];
     all.extend(values.iter().map(|&value| value.clone()));
-    logger.log("warning", PyTuple::new(py, all)?)
+    logger.log("warning", slots::tuple(py, all)?)
 }
 
 /// In the debug mode of `event_loop`, a record of an exit.
@@ -107,7 +107,7 @@ fn call_back<'py>(
     args: &Bound<'py, PyAny>,
 ) -> PyResult<()> {
     let mut all = vec![pid.clone(), code.clone()];
-    all.extend(slots::items(&args)?);
+    all.extend(slots::items(args)?);
     callback.call1(slots::tuple(callback.py(), all)?).map(drop)
 }
 
@@ -139,7 +139,6 @@ mod public {
 
     use pyo3::exceptions::{PyDeprecationWarning, PyNotImplementedError};
     use pyo3::prelude::*;
-    use slots::intern;
     use slots::{Class, Spec, class};
 
     /// Warns of a name that Python 3.14 has no more.
@@ -171,7 +170,7 @@ mod public {
                 c"__init_subclass__($type, /)\n--\n\nWarns of a class derived outside of this module.",
                 |class, _| {
                     let py = class.py();
-                    let module = class.getattr(intern!(py, "__module__"))?;
+                    let module = class.getattr(slots::intern!(py, "__module__"))?;
                     if module.eq(slots::Text("rasyncio.unix_events"))? {
                         Ok(())
                     } else {

@@ -99,7 +99,7 @@ fn on_signal(this: &Ref<'_, BaseChildWatcher>) -> PyResult<()> {
     let py = this.py();
     match this.any().call_method0(intern!(py, "_do_waitpid_all")) {
         Err(error) if error.is_instance_of::<PyException>(py) => slots::excepting(py, error, |error| {
-            let details = PyDict::new(py);
+            let details = slots::dict(py)?;
             details.set_item(intern!(py, "message"), "Unknown exception in SIGCHLD handler")?;
             details.set_item(intern!(py, "exception"), error)?;
             let event_loop = this.event_loop.get_or_none(py);
