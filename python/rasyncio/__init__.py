@@ -4,6 +4,7 @@ The names are asyncio's, and so is what they do.  Beyond them there are `install
 `import asyncio` of this process give rasyncio, `uninstall()`, which undoes that, and `__version__`.
 """
 
+import gc as _gc
 import sys as _sys
 
 # Said here, and in syntax that every Python 3 knows, for an installation that no package manager has checked.
@@ -50,7 +51,10 @@ for _name in _PUBLIC + _QUIET:
         __all__ += tuple(_face["__all__"])
         globals().update((_public, _face[_public]) for _public in _face["__all__"] if _public not in _LATER)
 _keep_modules()
-del _face, _name, _keep_modules
+# What this import has made lives as long as the process: the collector looks through it now, and not in the program's first steps.
+if _gc.isenabled():
+    _gc.collect(0)
+del _face, _gc, _name, _keep_modules
 
 _deprecated = {
     "AbstractEventLoopPolicy": "rasyncio.events:_AbstractEventLoopPolicy",
