@@ -53,7 +53,7 @@ thread_local! {
 #[inline(always)]
 fn here() -> usize {
     let mark = 0_u8;
-    std::hint::black_box(&raw const mark).addr()
+    std::ptr::from_ref(&mark).addr()
 }
 
 impl Depth {
@@ -152,7 +152,8 @@ pub(crate) fn deeper<R>(py: Python<'_>, f: impl FnOnce() -> PyResult<R>) -> PyRe
     counted(py, PLACE, f)
 }
 
-struct Level;
+/// One await inside another; to be left on the same thread, which a raw pointer sees to.
+struct Level(*const Depth);
 
 impl Level {
     /// Levels below any limit that programs set.
@@ -166,7 +167,7 @@ impl Level {
                 return Err(too_deep(PLACE));
             }
             depth.levels.set(levels + 1);
-            Ok(Level)
+            Ok(Level(depth))
         })
     }
 }
@@ -174,7 +175,9 @@ impl Level {
 impl Drop for Level {
     #[inline]
     fn drop(&mut self) {
-        DEPTH.with(|depth| depth.levels.set(depth.levels.get() - 1));
+        // SAFETY: this thread's own, as a level is not `Send`; a thread-local without a destructor is there until the thread ends.
+        let depth = unsafe { &*self.0 };
+        depth.levels.set(depth.levels.get() - 1);
     }
 }
 
