@@ -54,13 +54,15 @@ class Window:
         """Ends the window; notes whether the failure was reached: if it was not, one of the next allocations fails."""
         if not self.armed:
             return
+        count = 0
         try:
             if self.first is not None:
-                for _ in range(self.first + 2):
+                for count in range(self.first + 2):
                     bytearray(64)
             self.reached = self.reached or self.first is not None
         except MemoryError:
-            pass
+            # In the middle of a longer failure the very next allocation fails too.
+            self.reached = self.reached or (self.width > 1 and count == 0)
         finally:
             _testcapi.remove_mem_hooks()
             self.armed = False
@@ -627,6 +629,9 @@ def main():
     function = SCENARIOS[options.scenario]
     warnings.simplefilter("ignore")
     sys.unraisablehook = unraisable
+    # So that its imports are made.
+    traceback.format_exception(MemoryError())
+    importlib.import_module("ast")
     # What is made once for the process, names and caches, is made before.
     for _ in range(3):
         run(function)
@@ -650,7 +655,9 @@ def main():
             beyond += 1
         window.first += options.stride
     faulthandler.cancel_dump_traceback_later()
-    gc.collect()
+    # A finalizer keeps what it finalizes until the next collection.
+    for _ in range(3):
+        gc.collect()
     found = {"unfailing": unfailing, "outcomes": dict(outcomes), "details": details, "runs": runs}
     found["descriptors"] = len(os.listdir("/proc/self/fd")) - descriptors
     print(json.dumps(found))

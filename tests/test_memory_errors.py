@@ -47,6 +47,8 @@ CONSEQUENCES = (
     # A wake-up was lost with an allocation, as asyncio loses more of them: the guard of the scenario cancelled it.
     "stalled",
     "Task was destroyed but it is pending!",
+    # The same where a socket waits to be ready: nobody has stopped watching it, and it tells so again.
+    "InvalidStateError: invalid state (Exception in callback _set_result_unless_cancelled())",
     # The scenario has closed its sockets and pipes while the other half of it was still at work.
     "Bad file descriptor",
     "Broken pipe",

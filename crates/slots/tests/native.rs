@@ -59,6 +59,11 @@ impl Class for Node {
             Ok(format!("{} {} {}", a?, b?, c?)) as PyResult<String>
         })
         .method0(c"boom", c"", |_| -> PyResult<()> { panic!("the floor gave way") })
+        .method0(c"lack", c"", |_| -> PyResult<()> {
+            let lacking: PyResult<()> = Err(pyo3::exceptions::PyMemoryError::new_err(()));
+            lacking.expect("there should be memory");
+            Ok(())
+        })
         .method0(c"refuse", c"", |_| -> PyResult<()> { Err(PyValueError::new_err("no")) })
         .get_set(
             c"other",
@@ -309,14 +314,18 @@ assert node.mix(*(1,), **{'c': 4}) == '1 - 4'
 
 #[test]
 fn a_panic_is_a_system_error_and_an_error_is_itself() {
-    run("
-hook = sys.stderr
-import io
-sys.stderr = io.StringIO()
-assert 'the floor gave way' in raises(SystemError, Node().boom)
-sys.stderr = hook
+    let hook = std::panic::take_hook();
+    slots::quiet_panics();
+    let ran = std::panic::catch_unwind(|| {
+        run("
+text = raises(SystemError, Node().boom)
+assert 'the floor gave way' in text and 'native.rs:' in text, text
+assert raises(MemoryError, Node().lack) == ''
 assert raises(ValueError, Node().refuse) == 'no'
 ");
+    });
+    std::panic::set_hook(hook);
+    ran.expect("the program");
 }
 
 #[test]
