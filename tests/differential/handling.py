@@ -17,7 +17,8 @@ def links(error):
     found = []
     while error is not None and len(found) < 8:
         cause = error.__cause__
-        text = re.sub("\\b[0-9]{4,5}\\b", "PORT", str(error))
+        # A port, and what newer patch releases say beside the text.
+        text = re.sub(r"\b[0-9]{4,5}\b", "PORT", str(error)).replace(": [errno 98] ", ": ")
         found.append([type(error).__name__, text, cause is not None and type(cause).__name__])
         error = error.__context__
     return found

@@ -58,7 +58,7 @@ pub fn invalid_state(py: Python<'_>, text: impl Into<String>) -> PyErr {
     }
 }
 
-/// The OSError, of the subclass that its number calls for, with the system's text. Imports nothing: connections fail while the
+/// The OSError as raised here, of the subclass that its number calls for, with the system's text. Imports nothing: connections fail while the
 /// interpreter shuts down, too.
 #[cold]
 pub fn os_error(py: Python<'_>, error: std::io::Error) -> PyErr {
@@ -67,7 +67,7 @@ pub fn os_error(py: Python<'_>, error: std::io::Error) -> PyErr {
     let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
     // Made now: before 3.12 an error that is made when it is looked at would not know its own subclass.
     match py.get_type::<pyo3::exceptions::PyOSError>().call1((number, text)) {
-        Ok(made) => PyErr::from_value(made),
+        Ok(made) => slots::raise(&made),
         Err(error) => error,
     }
 }

@@ -218,10 +218,10 @@ fn result<'py>(race: &Ref<'py, Race>) -> PyResult<Bound<'py, PyAny>> {
         && library(py, "sys")?.getattr(slots::Text("flags"))?.getattr(slots::Text("optimize"))?.eq(0)?
     {
         let group = library(py, "builtins")?.getattr(slots::Text("ExceptionGroup"))?;
-        return Err(PyErr::from_value(group.call1(("staggered race failed", unhandled))?));
+        return Err(slots::raise(&group.call1(("staggered race failed", unhandled))?));
     }
     if let Some(cancellation) = race.cancellation.get(py) {
-        return Err(PyErr::from_value(cancellation));
+        return Err(slots::raise(&cancellation));
     }
     let answer = (race.winner.get_or_none(py), race.winner_index.get(), list(&race.exceptions, py)?);
     Ok(answer.into_pyobject(py)?.into_any())

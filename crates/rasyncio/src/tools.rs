@@ -288,7 +288,7 @@ fn async_tree(result: &Bound<'_, PyAny>, task_mark: &str, function_mark: &str) -
     let cycles = cycles(py, &index.awaits)?;
     if !cycles.is_empty() {
         let class = face(py, "tools")?.getattr(intern!(py, "CycleFoundException"))?;
-        return Err(PyErr::from_value(class.call1((cycles, index.names))?));
+        return Err(slots::raise(&class.call1((cycles, index.names))?));
     }
     let tree = tree(py, index)?;
     let roots =

@@ -24,8 +24,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::raise;
-
 /// The state of the thread that has told PyO3.
 struct Claim(Cell<*mut ffi::PyThreadState>);
 
@@ -85,7 +83,7 @@ pub(crate) unsafe fn enter<R>(failed: R, f: impl FnOnce(Python<'_>) -> PyResult<
 #[inline(always)]
 fn guarded<R>(py: Python<'_>, failed: R, f: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
     // Making the exception is inside too: without memory that panics.
-    match catch_unwind(AssertUnwindSafe(|| f(py).map_err(|error| raise::restore(py, error)))) {
+    match catch_unwind(AssertUnwindSafe(|| f(py).map_err(|error| error.restore(py)))) {
         Ok(Ok(answer)) => answer,
         Ok(Err(())) => failed,
         Err(payload) => {

@@ -1,12 +1,15 @@
 //! Raising exceptions as Python's statements do, with the context that a traceback shows.
 //!
 //! Called by rooms that raise an exception object of somebody else's, or raise where asyncio's code is in an `except` clause.
-//! An error that Rust makes has no context of its own accord.
+//! CPython gives an error its context where it sets one by class; PyO3's `new_err` comes to that. An exception object that Rust makes, or
+//! has kept, is raised by [`raise`]. One that comes back from a call has been raised there, and passes on as it is.
 
 use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
+
+use crate::send::settled;
 
 /// Warns of a resource that was not closed; needs no import, so it works while the interpreter shuts down.
 pub fn resource_warning(source: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
@@ -52,31 +55,15 @@ pub fn raised_from_none(py: Python<'_>, context: PyErr, error: PyErr) -> PyErr {
 }
 
 /// The exception that is being handled.
+#[inline]
 fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     // SAFETY: under the GIL; a new reference, or null.
     unsafe { Bound::from_owned_ptr_or_opt(py, PyErr_GetHandledException()) }.filter(|handled| !handled.is_none())
 }
 
-/// Sets `error` as the one that is raised. What is being handled becomes its context, as with any raise, unless it has one: then it
-/// comes from Python code, which has set that.
-#[cold]
-pub(crate) fn restore(py: Python<'_>, error: PyErr) {
-    // One that is not made yet is made here, and given its context, by CPython.
-    error.restore(py);
-    let Some(handled) = handled(py) else { return };
-    let error = PyErr::fetch(py);
-    let value = error.value(py);
-    if value.is(&handled) || error.context(py).is_some() {
-        return error.restore(py);
-    }
-    // SAFETY: two live objects, the first the class of the second, an exception.
-    unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(value.as_ptr()).cast(), value.as_ptr()) };
-}
-
 /// Runs `f` as the body of `except BaseException as error`, with the exception that was raised here or in what was called.
 pub fn excepting<'py, R>(py: Python<'py>, error: PyErr, f: impl FnOnce(&Bound<'py, PyAny>) -> R) -> R {
-    restore(py, error);
-    let error = PyErr::fetch(py).into_value(py).into_bound(py).into_any();
+    let error = settled(py, error).into_value(py).into_bound(py).into_any();
     handling(&error, || f(&error))
 }
 

@@ -18,6 +18,18 @@ async def waiting(loop):
         async with condition:
             await condition.wait()
 
+    async def hold():
+        async with condition:
+            await turns(30)
+
+    async def held():
+        async with condition:
+            holder = loop.create_task(hold())
+            try:
+                await condition.wait()
+            finally:
+                record("held", holder.done())
+
     async def grouped():
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.sleep(100))
@@ -41,6 +53,7 @@ async def waiting(loop):
         "locked": locked,
         "event": event.wait,
         "condition": conditioned,
+        "held": held,
         "semaphore": semaphore.acquire,
         "barrier": barrier.wait,
         "read": lambda: reader.read(1),

@@ -16,7 +16,7 @@ async def servers(loop):
     server = await loop.create_server(factory, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     with socket.create_connection(address):
-        await asyncio.sleep(0.01)
+        await turns(40)
     server.close()
 
     def client(reader, writer):
@@ -33,10 +33,10 @@ async def servers(loop):
     for connected in client, client_task:
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        await asyncio.sleep(0.01)
+        await turns(40)
         writer.close()
         server.close()
-        await asyncio.sleep(0.01)
+        await turns(40)
     try:
         raise KeyError("outer")
     except KeyError:
@@ -57,7 +57,7 @@ async def servers(loop):
 async def processes(loop):
     class Ends(asyncio.SubprocessProtocol):
         def __init__(self, fails):
-            self.fails, self.over = fails, loop.create_future()
+            self.fails, self.over, self.ended = fails, loop.create_future(), loop.create_future()
 
         def event(self, name):
             record("protocol", name, handled())
@@ -72,6 +72,7 @@ async def processes(loop):
 
         def pipe_connection_lost(self, fd, error):
             if fd == 1:
+                self.ended.set_result(None)
                 self.event("pipe lost")
 
         def process_exited(self):
@@ -84,9 +85,10 @@ async def processes(loop):
     for fails in "", "data", "pipe lost", "exited", "lost":
         record("process", fails)
         transport, protocol = await loop.subprocess_exec(
-            functools.partial(Ends, [fails]), "sh", "-c", "echo out; read x", stderr=None
+            functools.partial(Ends, [fails]), "sh", "-c", "echo out; exec >&-; read x", stderr=None
         )
-        await asyncio.sleep(0.05)
+        await protocol.ended
+        await turns()
         transport.get_pipe_transport(0).write(b"go on\n")
         await asyncio.wait([protocol.over])
         transport.close()

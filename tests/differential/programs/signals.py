@@ -15,7 +15,9 @@ def python_handler(number, frame):
 
 
 async def passed():
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.01)
+    for _ in range(12):
+        await asyncio.sleep(0)
 
 
 def add(loop, number, name, *more):

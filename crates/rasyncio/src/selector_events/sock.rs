@@ -226,7 +226,7 @@ fn sock_connect<'py>(this: &Ref<'py, BaseSelectorEventLoop>, args: &Args<'_, 'py
         let error = co.get(socket).call_method1(intern!(py, "getsockopt"), options)?;
         if error.is_truthy()? {
             let text = format!("Connect call failed {}", co.get(address).str()?);
-            return Err(PyErr::from_value(py.get_type::<PyOSError>().call1((error, text))?));
+            return Err(slots::raise(&py.get_type::<PyOSError>().call1((error, text))?));
         }
         Ok(py.None().into_bound(py).into())
     })

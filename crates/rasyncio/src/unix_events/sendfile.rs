@@ -173,7 +173,7 @@ fn normalized(error: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     if !error.getattr(intern!(py, "errno"))?.eq(&not_connected)? || error.get_type().is(&class) {
         return Ok(error);
     }
-    let lost = PyErr::from_value(class.call1(("socket is not connected", not_connected))?);
+    let lost = slots::raise(&class.call1(("socket is not connected", not_connected))?);
     lost.set_cause(py, Some(PyErr::from_value(error)));
     Ok(error_object(py, lost))
 }

@@ -129,7 +129,7 @@ fn bind_local<'py>(
         }
     }
     if errors.len()? > 0 {
-        return Err(PyErr::from_value(errors.call_method0(intern!(py, "pop"))?));
+        return Err(slots::raise(&errors.call_method0(intern!(py, "pop"))?));
     }
     Err(PyOSError::new_err(format!("no matching local address with family={} found", family.repr()?)))
 }
@@ -145,13 +145,13 @@ fn all_failed<'py>(py: Python<'py>, lists: &Bound<'py, PyAny>, as_group: bool) -
         }
         if as_group {
             let group = library(py, "builtins")?.getattr(intern!(py, "ExceptionGroup"))?;
-            return Ok(PyErr::from_value(group.call1(("create_connection failed", errors))?));
+            return Ok(slots::raise(&group.call1(("create_connection failed", errors))?));
         }
         let texts: Vec<String> = errors.iter().map(|e| Ok(e.str()?.to_string())).collect::<PyResult<_>>()?;
         match texts.first() {
             None if slots::VERSION >= (3, 13) => Ok(PyTimeoutError::new_err("create_connection failed")),
             None => Ok(PyOSError::new_err("Multiple exceptions: ")),
-            Some(first) if texts.iter().all(|text| text == first) => Ok(PyErr::from_value(errors.get_item(0)?)),
+            Some(first) if texts.iter().all(|text| text == first) => Ok(slots::raise(&errors.get_item(0)?)),
             Some(_) => Ok(PyOSError::new_err(format!("Multiple exceptions: {}", texts.join(", ")))),
         }
     };

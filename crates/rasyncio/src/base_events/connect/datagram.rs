@@ -299,7 +299,7 @@ async fn open_any(co: &Co, event_loop: Kept, pairs: Kept, [socket, target]: [Kep
         close_new(&co.get(socket))?;
         note(error)?;
     }
-    Err(PyErr::from_value(co.get(errors).get_item(0)?))
+    Err(slots::raise(&co.get(errors).get_item(0)?))
 }
 
 /// A non-blocking socket for a pair, bound if that is wanted; and the remote address, or None.

@@ -73,7 +73,7 @@ impl Class for Reading {
 fn incomplete<'py>(py: Python<'py>, partial: Bound<'py, PyAny>, expected: Option<usize>) -> PyErr {
     let made = exceptions::incomplete_read_error(py).and_then(|class| class.call1((partial, expected)));
     match made {
-        Ok(error) => PyErr::from_value(error),
+        Ok(error) => slots::raise(&error),
         Err(error) => error,
     }
 }
@@ -81,7 +81,7 @@ fn incomplete<'py>(py: Python<'py>, partial: Bound<'py, PyAny>, expected: Option
 fn overrun(py: Python<'_>, text: &str, consumed: usize) -> PyErr {
     let made = exceptions::limit_overrun_error(py).and_then(|class| class.call1((text, consumed)));
     match made {
-        Ok(error) => PyErr::from_value(error),
+        Ok(error) => slots::raise(&error),
         Err(error) => error,
     }
 }
