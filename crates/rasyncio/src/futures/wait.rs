@@ -11,7 +11,8 @@
 //! GeneratorExit too, so that a dropped wait undoes what it began; the finalizer of one that was never over does the same.
 //! One that stands in for a coroutine (see `coroutines::shells`) is called before it is anything: the shell's `begin` runs
 //! when it is first resumed, a throw before that ends it, and dropped then it warns. Instead of a future it may wait for
-//! any awaitable's iterator (delegating), which is resumed in its place; running is what it is meanwhile.
+//! any awaitable's iterator (delegating), which is resumed in its place; running is what it is meanwhile. Once over it
+//! refers to nothing.
 
 use std::cell::Cell;
 
@@ -109,6 +110,15 @@ impl Wait {
         self.future.get(py)
     }
 
+    /// Drops all references, as a coroutine's frame does at its end. The coroutine itself may live on, in a frame of an
+    /// error's traceback; a future, timeout or task that it still referred to could close a cycle with that error.
+    #[inline]
+    fn forget(&self) {
+        self.future.unset();
+        self.owner.unset();
+        self.extra.unset();
+    }
+
     fn finish<'py>(this: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Sent<'py>> {
         let Some(then) = this.then.get() else { return Err(reused()) };
         this.stage.set(Stage::Over);
@@ -161,6 +171,28 @@ fn reused() -> PyErr {
 }
 
 fn resume<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
+    if this.stage.get() == Stage::Over {
+        return reuse(this, input);
+    }
+    let sent = step(this, input);
+    if this.stage.get() == Stage::Over {
+        this.forget();
+    }
+    sent
+}
+
+/// A coroutine that is over is resumed; close() alone is always silent.
+#[cold]
+fn reuse<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
+    match input {
+        Input::Throw(error) if this.shell.get().is_none() || error.is_instance_of::<PyGeneratorExit>(this.py()) => {
+            Err(error)
+        }
+        _ => Err(reused()),
+    }
+}
+
+fn step<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
     let py = this.py();
     match (this.stage.get(), input) {
         (Stage::Called, Input::Send(value)) => {
@@ -181,14 +213,7 @@ fn resume<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> 
             let iterator = this.extra.get_or_none(py);
             Wait::delegate(this, &iterator, input)
         }
-        // As a coroutine that is over; close() alone is always silent.
-        (Stage::Over, Input::Throw(error))
-            if this.shell.get().is_none() || error.is_instance_of::<PyGeneratorExit>(py) =>
-        {
-            Err(error)
-        }
-        (Stage::Over, Input::Throw(_)) => Err(reused()),
-        (Stage::Over, Input::Send(_)) => Err(reused()),
+        (Stage::Over, _) => Err(reused()),
         (Stage::Fresh | Stage::Waiting, Input::Throw(error)) => Wait::finish(this, Err(error)),
         (stage, Input::Send(_)) => {
             let Some(future) = this.future.get(py) else { return Err(reused()) };

@@ -47,7 +47,7 @@ fn resume<'py>(this: &Ref<'py, Pause>, input: Input<'py>) -> PyResult<Sent<'py>>
         return Ok(Sent::Yield(py.None().into_bound(py)));
     }
     this.over.set(true);
-    Ok(Sent::Return(this.result.get_or_none(py)))
+    Ok(Sent::Return(this.result.take(py).unwrap_or_else(|| py.None().into_bound(py))))
 }
 
 impl Class for Pause {
