@@ -264,8 +264,9 @@ where
                 match resume::<T, F>(Ref::from_ptr_ref(&this), Input::Send(none))? {
                     Sent::Yield(value) => Ok(value.into_ptr()),
                     Sent::Return(value) => {
+                        // Its one reference is the awaiter's: it dies at once, and settles the spare.
                         #[cfg(Py_3_12)]
-                        if T::RETURNS && !value.is_none() {
+                        if T::RETURNS && !value.is_none() && ffi::Py_REFCNT(this) == 1 {
                             crate::stop::stop_with(value)?;
                             return Ok(ptr::null_mut());
                         }

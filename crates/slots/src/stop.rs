@@ -9,7 +9,8 @@
 //!
 //! States of the spare: none -> in flight (raised, two references) -> settled (one reference). `await` takes the value out at
 //! once and lets the exception go. It would still hold the value: [`settle`], called when the machine dies, which
-//! after an `await` is immediately, takes it out.
+//! after an `await` is immediately, takes it out. A machine that has more references than the awaiter's lives on, and
+//! raises a StopIteration of its own.
 //!
 //! Invariant: the spare's `args` is a tuple of one element, made by StopIteration itself.
 
