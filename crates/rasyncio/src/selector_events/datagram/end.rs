@@ -77,6 +77,9 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, DatagramTransport>, erro
     let closed = close_socket(this);
     this.state.set(State::Closed);
     this.protocol.unset();
+    for context in [&this.reading_context, &this.writing_context, &this.lost_context] {
+        context.unset();
+    }
     this.sender.forget();
     this.receiver.forget();
     if told.is_ok() {

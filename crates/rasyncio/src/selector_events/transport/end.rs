@@ -81,6 +81,10 @@ pub(super) fn call_connection_lost<'py>(this: &Ref<'py, SocketTransport>, error:
     let closed = close_socket(this);
     let server = this.server.take(py);
     this.protocol.unset();
+    // A closed transport may be kept, or be garbage until the collector runs: it keeps no values of context variables.
+    for context in [&this.context, &this.writing_context, &this.losing_context] {
+        context.unset();
+    }
     if told.is_ok() {
         // Otherwise the loop is still needed, to hear of the error.
         this.core.unset();

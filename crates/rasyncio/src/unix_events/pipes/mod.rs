@@ -276,6 +276,7 @@ impl PipeTransport {
         let closed = pipe.call_method0(intern!(py, "close")).map(drop);
         this.pipe.unset();
         this.protocol.unset();
+        this.context.unset();
         let ended = told.and(closed);
         if ended.is_ok() {
             // Otherwise the loop is still needed, to hear of the error.

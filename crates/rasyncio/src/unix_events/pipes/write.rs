@@ -116,6 +116,7 @@ fn watch_writing(this: &Ref<'_, WritePipe>) -> PyResult<()> {
 fn stop_writing(this: &Ref<'_, WritePipe>) -> PyResult<()> {
     let py = this.py();
     let was_writing = this.writing.replace(false);
+    this.write_context.unset();
     let event_loop = this.event_loop.get_or_none(py);
     match PipeTransport::watching(&event_loop) {
         Some(core) if was_writing => watch::remove_writer(&core, this.fd.get()).map(drop),
