@@ -77,6 +77,16 @@ impl Co {
         Kept(kept.len() - 1)
     }
 
+    /// Keeps an error that is raised again after another wait: its traceback's frames may lead back to the coroutine.
+    pub fn keep_error(&self, error: PyErr) -> Kept {
+        self.keep(error.into_value(self.py()).into_bound(self.py()).into_any())
+    }
+
+    /// The error that `kept` keeps.
+    pub fn error(&self, kept: Kept) -> PyErr {
+        PyErr::from_value(self.get(kept))
+    }
+
     /// Puts another object in the place of `kept`.
     pub fn change(&self, kept: Kept, object: Bound<'_, PyAny>) {
         let py = object.py();

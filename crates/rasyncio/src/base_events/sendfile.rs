@@ -313,13 +313,11 @@ fn copy_to_transport<'py>(this: &Ref<'py, BaseEventLoop>, args: &Args<'_, 'py>) 
         let mut copying = Copying { event_loop, target, file, count, block, buffer, sent: 0 };
         let result = copying.run(&co).await;
         let left = leave(&co, file, offset, copying.sent);
-        let result = left.and(result);
-        // An error is kept in the collector's sight while the protocol is restored.
-        let error = result.err().map(|error| co.keep(error.into_value(co.py()).into_bound(co.py()).into_any()));
+        let error = left.and(result).err().map(|error| co.keep_error(error));
         let restoring = co.keep(co.get(protocol).call_method0(intern!(co.py(), "restore"))?);
         co.wait(restoring).await?;
         match error {
-            Some(error) => Err(PyErr::from_value(co.get(error))),
+            Some(error) => Err(co.error(error)),
             None => Ok(Own::new(copying.sent.into_pyobject(co.py())?.into_any())),
         }
     })

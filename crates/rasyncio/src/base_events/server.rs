@@ -233,19 +233,23 @@ fn serve_forever<'py>(this: &Ref<'py, Server>) -> PyResult<Bound<'py, PyAny>> {
     let future = create_future(&this.event_loop.get_or_none(py))?;
     this.serving_forever.set(future.clone());
     slots::coroutine(py, "Server.serve_forever", [this.any().clone(), future], |co, [this, future]| async move {
-        let result = co.wait(future).await;
-        let py = co.py();
-        if let Err(error) = &result {
-            if exceptions::is_cancelled(py, error) {
-                co.get(this).call_method0(intern!(py, "close"))?;
-                if slots::VERSION >= (3, 13) {
-                    co.get(this).call_method0(intern!(py, "close_clients"))?;
-                }
-                let closed = co.keep(co.get(this).call_method0(intern!(py, "wait_closed"))?);
+        let result = match co.wait(future).await {
+            Err(error) if exceptions::is_cancelled(co.py(), &error) => {
+                let error = co.keep_error(error);
+                let closed = {
+                    let (py, this) = (co.py(), co.get(this));
+                    this.call_method0(intern!(py, "close"))?;
+                    if slots::VERSION >= (3, 13) {
+                        this.call_method0(intern!(py, "close_clients"))?;
+                    }
+                    co.keep(this.call_method0(intern!(py, "wait_closed"))?)
+                };
                 // Whatever comes of it, the cancellation is what is raised.
                 drop(co.wait(closed).await);
+                Err(co.error(error))
             }
-        }
+            result => result,
+        };
         co.get_as::<Server>(this).serving_forever.unset();
         result
     })

@@ -69,14 +69,16 @@ fn wait<'py>(this: &Ref<'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
     this.waiters.push(future.any())?;
     let kept = [this.any().clone(), future.into_any()];
     slots::coroutine(py, "Condition.wait", kept, |co, [this, future]| async move {
-        let mut waited = co.wait(future).await;
+        let mut waited = co.wait(future).await.map(drop).map_err(|error| co.keep_error(error));
         co.get_as::<Condition>(this).waiters.remove(&co.get(future))?;
         loop {
             let acquire = co.get(this).call_method0(intern!(co.py(), "acquire"))?;
             let acquire = co.keep(acquire);
             match co.wait(acquire).await {
                 Ok(_) => break,
-                Err(error) if exceptions::is_cancelled(co.py(), &error) => waited = Err(error),
+                Err(error) if exceptions::is_cancelled(co.py(), &error) => {
+                    waited = Err(co.keep_error(error));
+                }
                 Err(error) => {
                     notify_one(&co.get_as::<Condition>(this))?;
                     return Err(error);
@@ -87,7 +89,7 @@ fn wait<'py>(this: &Ref<'py, Condition>) -> PyResult<Bound<'py, PyAny>> {
             Ok(_) => Ok(yes(co.py()).into()),
             Err(error) => {
                 notify_one(&co.get_as::<Condition>(this))?;
-                Err(error)
+                Err(co.error(error))
             }
         }
     })

@@ -249,9 +249,10 @@ async fn start(co: &Co, [event_loop, positional, keywords]: [Kept; 3], watcher: 
     if error.is_instance_of::<PySystemExit>(co.py()) || error.is_instance_of::<PyKeyboardInterrupt>(co.py()) {
         return Err(error);
     }
+    let error = co.keep_error(error);
     let waiting = end(co, transport)?;
     co.wait(waiting).await?;
-    Err(error)
+    Err(co.error(error))
 }
 
 /// Starts the process, and has its exit noticed.
