@@ -134,7 +134,7 @@ class! {
         /// The CancelledError that a task ended with, to be raised again as it is, once.
         pub(crate) cancelled_error: Slot,
         source_traceback: Slot,
-        /// A set of futures and tasks that were noted as waiting for this one; see `graph::edges`.
+        /// The future or task that was noted as waiting for this one, or a set of several; see `tasks::awaited_by`.
         pub(crate) awaited_by: Slot,
         waiters: RefCell<Waiters>,
         state: Cell<State>,

@@ -22,10 +22,8 @@ use crate::tasks::{AsCompleted, Countdown, GatheringFuture, Shielded, Task, awai
 pub fn awaited_by<'py>(future: &Ref<'py, Future>) -> PyResult<Option<Bound<'py, PyFrozenSet>>> {
     let py = future.py();
     let found = PySet::empty(py)?;
-    if let Some(known) = future.awaited_by.get(py) {
-        for waiter in known.try_iter()? {
-            found.add(waiter?)?;
-        }
+    for waiter in noted::noted(future) {
+        found.add(waiter)?;
     }
     // Futures in the middle, whose waiters wait for this one too.
     let mut between = vec![future.clone()];

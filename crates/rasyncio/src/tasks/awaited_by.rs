@@ -2,6 +2,8 @@
 //!
 //! Called by `step` and by the functions that wait for several futures at once; read by `graph` through
 //! `Future._asyncio_awaited_by`. Only native futures keep edges. On older Pythons nothing is kept and nothing is paid.
+//!
+//! `Future::awaited_by` holds the one waiter itself, or a set of several; a set is no future, so the two are told apart.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PySet};
@@ -22,24 +24,45 @@ pub const fn kept() -> bool {
 pub fn add<'py>(future: &Bound<'py, PyAny>, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
     let (Some(native), Some(_)) = (Ref::<Future>::cast(future), Ref::<Future>::cast(waiter)) else { return Ok(()) };
     let py = future.py();
-    let set = match native.awaited_by.get(py) {
-        Some(set) => set.cast_into::<PySet>()?,
-        None => {
-            let set = PySet::empty(py)?;
-            native.awaited_by.set(set.clone().into_any());
-            set
-        }
+    let Some(known) = native.awaited_by.get(py) else {
+        native.awaited_by.set(waiter.clone());
+        return Ok(());
     };
-    set.add(waiter)
+    if known.is(waiter) {
+        return Ok(());
+    }
+    if let Ok(several) = known.cast_exact::<PySet>() {
+        return several.add(waiter);
+    }
+    let several = PySet::new(py, [&known, waiter])?;
+    native.awaited_by.set(several.into_any());
+    Ok(())
+}
+
+/// Those who are noted as waiting for `future`.
+pub fn noted<'py>(future: &Ref<'py, Future>) -> Vec<Bound<'py, PyAny>> {
+    match future.awaited_by.get(future.py()) {
+        None => Vec::new(),
+        Some(known) => match known.cast_exact::<PySet>() {
+            Ok(several) => several.iter().collect(),
+            Err(_) => vec![known],
+        },
+    }
 }
 
 /// Notes that `waiter` waits for `future` no longer.
 pub fn discard<'py>(future: &Bound<'py, PyAny>, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
     let (Some(native), Some(_)) = (Ref::<Future>::cast(future), Ref::<Future>::cast(waiter)) else { return Ok(()) };
-    match native.awaited_by.get(future.py()) {
-        Some(set) => set.cast_into::<PySet>()?.discard(waiter).map(drop),
-        None => Ok(()),
+    let Some(known) = native.awaited_by.get(future.py()) else { return Ok(()) };
+    if known.is(waiter) {
+        native.awaited_by.unset();
+    } else if let Ok(several) = known.cast_exact::<PySet>() {
+        several.discard(waiter)?;
+        if several.is_empty() {
+            native.awaited_by.unset();
+        }
     }
+    Ok(())
 }
 
 /// The task that would be noted as waiting: the current one, where edges are kept.

@@ -93,7 +93,9 @@ fn cancelled_error<'py>(child: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>
 fn child_done<'py>(outer: &Ref<'py, GatheringFuture>, child: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = outer.py();
     outer.pending.set(outer.pending.get() - 1);
-    if let Some(waiter) = outer.waiter.get(py) {
+    // The last child needs the task last: an outer future that is kept does not keep it.
+    let is_last = outer.ready.get() && outer.pending.get() == 0;
+    if let Some(waiter) = if is_last { outer.waiter.take(py) } else { outer.waiter.get(py) } {
         awaited_by::discard(child, &waiter)?;
     }
     if !outer.ready.get() || outer.is_done() {

@@ -310,10 +310,11 @@ fn wait_for_task<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>, timeout: &
                 return co.get(future).call_method0(intern!(co.py(), "result")).map(Own::new);
             }
             Err(error) => {
+                let error = co.keep_error(error);
                 let waiting = cancel_and_wait(co.py(), &co.get(future))?;
                 let waiting = co.keep(waiting.into_bound(co.py()));
                 co.wait(waiting).await?;
-                return Err(error);
+                return Err(co.error(error));
             }
             Ok(_) if is_done => return co.get(future).call_method0(intern!(co.py(), "result")).map(Own::new),
             Ok(_) => {}
@@ -364,7 +365,7 @@ fn completed<'py>(this: &Ref<'py, AsCompleted>, future: &Bound<'py, PyAny>) -> P
         (found, todo.is_empty())
     };
     let Some(future) = found else { return Ok(()) };
-    if let Some(task) = this.task.get(py) {
+    if let Some(task) = if empty { this.task.take(py) } else { this.task.get(py) } {
         awaited_by::discard(future.bind(py), &task)?;
     }
     if empty {
@@ -396,11 +397,11 @@ fn wake_next(this: &Ref<'_, AsCompleted>, py: Python<'_>) -> PyResult<()> {
 
 fn time_over(this: &Ref<'_, AsCompleted>) -> PyResult<()> {
     let py = this.py();
-    let todo = std::mem::take(&mut *this.todo.borrow_mut());
+    let (todo, task) = (std::mem::take(&mut *this.todo.borrow_mut()), this.task.take(py));
     for future in todo {
         let future = future.into_bound(py);
-        if let Some(task) = this.task.get(py) {
-            awaited_by::discard(&future, &task)?;
+        if let Some(task) = &task {
+            awaited_by::discard(&future, task)?;
         }
         match plain(&future) {
             Some(native) => {
