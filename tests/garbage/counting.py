@@ -2,10 +2,11 @@
 
     python [LAUNCHER] counting.py TABLE... [--programs FILE...]
 
-A program of a table (`tasks`, `locks`, ...) is an `async def` without arguments.  It runs ROUNDS times on one loop with the collector
-off, and RUNS times on a loop of its own; then gc.DEBUG_SAVEALL names what one collection finds.  A file runs FILE_RUNS times from its
-first line to its last.  What is counted goes to standard output as JSON: for each program the types of the garbage, how many
-tokens were alive before the collection, and how many objects were there after it that were not there before the rounds.
+A program of a table (`tasks`, `locks`, ...) is an `async def` without arguments.  It runs ROUNDS times on one loop with the
+collector off, and RUNS times on a loop of its own; then gc.DEBUG_SAVEALL names what one collection finds.  A file runs
+FILE_RUNS times from its first line to its last.  What is counted goes to standard output as JSON: for each program the
+types of the garbage, how many tokens were alive before the collection and after it, and how many more objects there were
+after it than before the program.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 import types
 import warnings
@@ -27,7 +29,7 @@ PROGRAMS = {}
 
 def program(function):
     """Adds an `async def` to the table."""
-    PROGRAMS[function.__name__] = function
+    PROGRAMS[function.__module__, function.__name__] = function
     return function
 
 
@@ -47,6 +49,17 @@ class Token:
 
     def __del__(self):
         Token.alive -= 1
+
+
+class Holding(Token):
+    """A token that can be called."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def __call__(self, *args):
+        return self.function(*args)
 
 
 def expected(*kinds):
@@ -77,6 +90,33 @@ async def cancelled(awaitable, count=2):
         task.exception()
 
 
+async def value(turns=1):
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return Token()
+
+
+async def wrong(turns=1):
+    token = Token()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    raise ValueError(token)
+
+
+async def forever():
+    token = Token()
+    await asyncio.Event().wait()
+    del token
+
+
+async def stubborn():
+    """Turns its cancellation into an error."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise ValueError(Token()) from None
+
+
 def kind(thing):
     """The name of a type, the same for both implementations; of code, where it is."""
     if isinstance(thing, types.FunctionType | types.CoroutineType | types.GeneratorType | types.AsyncGeneratorType):
@@ -92,22 +132,24 @@ def kind(thing):
     return f"asyncio {name}" if module in ("asyncio", "_asyncio", "rasyncio", "_rasyncio") else f"{module}.{name}"
 
 
-def collected(objects_before):
-    """What one collection finds."""
+def collected(objects_before, kept):
+    """What one collection finds, once nothing is kept any more, and how many tokens were alive before."""
     alive = Token.alive
+    kept.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     gc.set_debug(0)
     garbage = collections.Counter(map(kind, gc.garbage))
     gc.garbage.clear()
     gc.collect()
-    return {"garbage": garbage, "alive": alive, "kept": len(gc.get_objects()) - objects_before}
+    return {"garbage": garbage, "alive": alive, "leaked": Token.alive, "kept": len(gc.get_objects()) - objects_before}
 
 
 @contextlib.contextmanager
 def collector_off():
     gc.collect()
     gc.disable()
+    Token.alive = 0
     try:
         yield
     finally:
@@ -115,17 +157,28 @@ def collector_off():
 
 
 async def on_one_loop(function):
-    loop = asyncio.get_running_loop()
+    # What a program returns is kept, to see what that keeps.
+    kept = [await function() for _ in range(ROUNDS)]
+    await turns(QUIET_TURNS)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    return kept
+
+
+async def warm_up(function):
     for _ in range(WARM):
         await function()
-    await turns(QUIET_TURNS)
+
+
+def measured_rounds(function):
+    # On another loop, at whose end the threads of its executor are over, and have let go of their last jobs.
+    asyncio.run(warm_up(function))
     with collector_off():
         before = len(gc.get_objects())
-        for _ in range(ROUNDS):
-            await function()
-        await turns(QUIET_TURNS)
-        await loop.shutdown_default_executor()
-        return collected(before)
+
+        async def main():
+            return collected(before, await on_one_loop(function))
+
+        return asyncio.run(main())
 
 
 async def nothing():
@@ -136,17 +189,18 @@ def on_loops(call, runs):
     call()
     with collector_off():
         before = len(gc.get_objects())
-        for _ in range(runs):
-            call()
-        return collected(before)
+        kept = [call() for _ in range(runs)]
+        return collected(before, kept)
 
 
-def measured():
-    for name, function in PROGRAMS.items():
+def measured(table):
+    for (module, name), function in list(PROGRAMS.items()):
+        if module != table.__name__:
+            continue
         if getattr(function, "whole", False):
             yield name, on_loops(function, RUNS)
         else:
-            yield name, asyncio.run(on_one_loop(function))
+            yield name, measured_rounds(function)
             yield f"{name}, run", on_loops(lambda function=function: asyncio.run(function()), RUNS)
 
 
@@ -154,20 +208,26 @@ def measured_files(names):
     for name in names:
         with open(name) as file:
             code = compile(file.read(), name, "exec")
-        yield os.path.basename(name), on_loops(lambda code=code: exec(code, {"__name__": "__main__"}), FILE_RUNS)
+
+        def run(code=code, name=name):
+            exec(code, {"__name__": "__main__", "__file__": name})
+            logging.getLogger("asyncio").handlers = [logging.NullHandler()]
+
+        yield os.path.basename(name), on_loops(run, FILE_RUNS)
 
 
 def main(tables, files):
     results, out = {}, os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.stdout = open(os.devnull, "w")
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("asyncio").addHandler(logging.NullHandler())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = lambda _: None
     warnings.simplefilter("ignore")
-    asyncio.run(on_one_loop(nothing))  # for what the first one loads
+    measured_rounds(nothing)  # for what the first one loads
     for table in tables:
-        PROGRAMS.clear()
-        importlib.import_module(f"garbage.{table}")
-        results |= {f"{table}: {name}": result for name, result in measured()}
+        module = importlib.import_module(f"garbage.{table}")
+        results |= {f"{table}: {name}": result for name, result in measured(module)}
     results |= measured_files(files)
     json.dump(results, out)
     out.close()
