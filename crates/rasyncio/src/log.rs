@@ -7,7 +7,7 @@
 //! unconfigured logging does is done without it: warnings and errors go to stderr, the rest goes nowhere.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 use slots::intern;
 
 use crate::face;
@@ -39,7 +39,7 @@ impl<'py> Logger<'py> {
         let Some(logger) = &self.1 else { return self.write(level, &args, error) };
         let method = logger.getattr(slots::Text(level))?;
         let Some(error) = error else { return method.call1(args).map(drop) };
-        let keywords = PyDict::new(self.0);
+        let keywords = slots::dict(self.0)?;
         keywords.set_item(intern!(self.0, "exc_info"), error)?;
         method.call(args, Some(&keywords)).map(drop)
     }

@@ -33,7 +33,7 @@ use std::rc::Rc;
 use engine::sys::SignalPipe;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyModule};
+use pyo3::types::{PyDict, PyModule};
 use slots::intern;
 use slots::{Args, Class, Own, Plain, Ref, Signature, Slot, Spec, arg, class, opt};
 
@@ -91,7 +91,7 @@ fn read_signals(this: &Ref<'_, UnixSelectorEventLoop>) -> PyResult<()> {
     if signals.is_empty() {
         return Ok(());
     }
-    let data = PyBytes::new(this.py(), &signals);
+    let data = slots::bytes(this.py(), &signals)?;
     this.any().call_method1(intern!(this.py(), "_process_self_data"), (data,)).map(drop)
 }
 

@@ -18,7 +18,6 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use slots::intern;
 use slots::{Own, Ref};
 
@@ -149,7 +148,7 @@ pub(super) fn pair_made(base: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
         let mut signals = Vec::new();
         pipe.drain_into(&mut signals).map_err(|error| exceptions::os_error(py, error))?;
         if !signals.is_empty() {
-            socket.call_method1(intern!(py, "send"), (PyBytes::new(py, &signals),))?;
+            socket.call_method1(intern!(py, "send"), (slots::bytes(py, &signals)?,))?;
         }
     } else if this.owns_wakeup.get() && !handlers(this)?.is_empty() {
         set(py, number)?;

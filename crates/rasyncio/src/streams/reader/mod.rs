@@ -161,10 +161,10 @@ impl StreamReader {
             }
         }
         let bytes = StreamReader::with(this, |buffer| {
-            let bytes = PyBytes::new(py, &buffer.as_slice()[..count.min(buffer.len())]);
+            let bytes = slots::bytes(py, &buffer.as_slice()[..count.min(buffer.len())])?;
             buffer.consume(count);
-            bytes
-        })?;
+            PyResult::Ok(bytes)
+        })??;
         Ok(bytes.into_any())
     }
 
