@@ -231,7 +231,6 @@ async def raising(loop):
         "set_exception": lambda: call(done.set_exception, ValueError()),
         "exception": lambda: call(loop.create_future().exception),
         "result": lambda: call(loop.create_future().result),
-        "stop iteration": lambda: call(loop.create_future().set_exception, StopIteration()),
         "run": lambda: call(asyncio.run, 1),
         "run_forever": lambda: call(loop.run_forever),
         "no file": lambda: call(loop.add_reader, None, fail),
