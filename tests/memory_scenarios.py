@@ -13,6 +13,7 @@ No function is defined, and no Python thread started, while allocations fail.  C
 making the function fails, and crash later; Thread.start() waits for ever for a thread that found no memory to begin with.
 """
 
+import _testcapi
 import _thread
 import argparse
 import collections
@@ -28,8 +29,6 @@ import socket
 import sys
 import traceback
 import warnings
-
-import _testcapi
 
 asyncio = importlib.import_module(os.environ.get("MODULE", "rasyncio"))
 
