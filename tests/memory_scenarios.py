@@ -1,75 +1,23 @@
-"""Programs that run while one allocation fails, for test_memory_errors.py; prints what came of it as a line of JSON.
+"""Programs that run while an allocation fails, for test_memory_errors.py; prints what came of it as a line of JSON.
 
     python tests/memory_scenarios.py SCENARIO [--stride N] [--width N]      (MODULE=asyncio for asyncio itself)
 
 A scenario runs once for each n = 0, STRIDE, 2 * STRIDE, ...: from its call of `arm()` on, the n-th allocation (and the WIDTH - 1
-after it) fails.  The sweep ends when n is larger than the number of allocations that the scenario makes.  After each run the
-process runs another loop, in which nothing fails.
-
-Every run has a loop of its own, an exception handler, and a guard: a task that has waited too long for a wake-up that was lost
-with an allocation is cancelled and counted as "stalled".  asyncio loses many more, so that is no fault.
+after it) fails.  The sweep (memory_sweep.py) ends when n is larger than the number of allocations that the scenario makes.
 
 No function is defined, and no Python thread started, while allocations fail.  CPython 3.12 and 3.13 free a function's code when
 making the function fails, and crash later; Thread.start() waits for ever for a thread that found no memory to begin with.
 """
 
-import _testcapi
 import _thread
-import argparse
-import collections
 import concurrent.futures
-import faulthandler
 import functools
-import gc
-import importlib
-import json
 import os
-import re
 import socket
-import sys
-import traceback
-import warnings
 
-asyncio = importlib.import_module(os.environ.get("MODULE", "rasyncio"))
+from memory_sweep import arm, asyncio, disarm, main
 
-GUARD = 0.2
 SCENARIOS = {}
-
-
-class Window:
-    """When allocations fail."""
-
-    first = None
-    width = 1
-    armed = False
-    reached = False
-
-    def arm(self):
-        self.armed = True
-        if self.first is not None:
-            _testcapi.set_nomemory(self.first, self.first + self.width)
-
-    def disarm(self):
-        """Ends the window; notes whether the failure was reached: if it was not, one of the next allocations fails."""
-        if not self.armed:
-            return
-        count = 0
-        try:
-            if self.first is not None:
-                for count in range(self.first + 2):
-                    bytearray(64)
-            self.reached = self.reached or self.first is not None
-        except MemoryError:
-            # In the middle of a longer failure the very next allocation fails too.
-            self.reached = self.reached or (self.width > 1 and count == 0)
-        finally:
-            _testcapi.remove_mem_hooks()
-            self.armed = False
-
-
-window = Window()
-arm = window.arm
-disarm = window.disarm
 
 
 def scenario(function):
@@ -517,150 +465,5 @@ def runners(_):
         runner.run(nothing())
 
 
-outcomes = collections.Counter()
-details = {}
-
-
-def is_memory(error):
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(is_memory, error.exceptions))
-    return isinstance(error, MemoryError)
-
-
-def note(where, error, text=""):
-    if is_memory(error):
-        outcomes[f"{where}: MemoryError"] += 1
-        return
-    shown = type(error).__name__ if error is not None else "no exception"
-    key = f"{where}: {shown}" + (f": {error}" if error is not None else "") + (f" ({text})" if text else "")
-    key = re.sub(r"0x[0-9a-f]+|\d+", "N", key)
-    outcomes[key] += 1
-    details.setdefault(key, [window.first, traceback.format_exception(error) if error is not None else []])
-
-
-def handler(loop, context):
-    disarm()
-    error = context.get("exception")
-    if isinstance(error, ZeroDivisionError) or context["message"] == "reported on purpose":
-        return
-    note("handler", error, context["message"])
-
-
-def unraisable(info):
-    disarm()
-    note("unraisable", info.exc_value or info.exc_type(), info.err_msg or "")
-
-
-async def guarded(function, loop):
-    try:
-        await function(loop)
-    finally:
-        disarm()
-
-
-def run(function):
-    """One run. The task goes on if MemoryError left the loop, as a program's would."""
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(handler)
-    window.reached = False
-    stalled = []
-    try:
-        if function in (loops, runners):
-            try:
-                function(loop)
-            except BaseException as error:
-                disarm()
-                note("raised", error)
-            return
-        task = loop.create_task(guarded(function, loop))
-
-        def give_up(more):
-            disarm()
-            stalled.append(1)
-            task.cancel()
-            guards.append(loop.call_later(GUARD, give_up, False) if more else loop.call_soon(loop.stop))
-
-        guards = [loop.call_later(GUARD, give_up, True)]
-        for _ in range(4):
-            if task.done() or len(stalled) == 2:
-                break
-            try:
-                loop.run_until_complete(task)
-            except BaseException as error:
-                disarm()
-                if not stalled:
-                    note("raised", error)
-        if stalled:
-            outcomes["stalled"] += 1
-        for guard in guards:
-            guard.cancel()
-    finally:
-        disarm()
-        left = asyncio.all_tasks(loop)
-        loop.run_until_complete(clear_up(loop, left))
-        loop.close()
-
-
-async def clear_up(loop, left):
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=GUARD)
-    await loop.shutdown_asyncgens()
-
-
-async def sound():
-    queue = asyncio.Queue()
-    task = asyncio.create_task(queue.get())
-    await asyncio.sleep(0)
-    await queue.put(3)
-    async with asyncio.timeout(10):
-        assert await task == 3
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=SCENARIOS)
-    parser.add_argument("--stride", type=int, default=1)
-    parser.add_argument("--width", type=int, default=1)
-    parser.add_argument("--start", type=int, default=0)
-    options = parser.parse_args()
-    function = SCENARIOS[options.scenario]
-    warnings.simplefilter("ignore")
-    sys.unraisablehook = unraisable
-    # So that its imports are made.
-    traceback.format_exception(MemoryError())
-    importlib.import_module("ast")
-    # What is made once for the process, names and caches, is made before.
-    for _ in range(3):
-        run(function)
-        asyncio.run(sound())
-    unfailing = dict(outcomes)
-    outcomes.clear()
-    gc.collect()
-    descriptors = len(os.listdir("/proc/self/fd"))
-    window.first, window.width = options.start, options.width
-    runs = beyond = 0
-    while beyond < 3:
-        faulthandler.dump_traceback_later(60, exit=True)
-        before = outcomes.total()
-        run(function)
-        asyncio.run(sound())
-        runs += 1
-        if window.reached:
-            beyond = 0
-            outcomes["success"] += outcomes.total() == before
-        else:
-            beyond += 1
-        window.first += options.stride
-    faulthandler.cancel_dump_traceback_later()
-    # A finalizer keeps what it finalizes until the next collection.
-    for _ in range(3):
-        gc.collect()
-    found = {"unfailing": unfailing, "outcomes": dict(outcomes), "details": details, "runs": runs}
-    found["descriptors"] = len(os.listdir("/proc/self/fd")) - descriptors
-    print(json.dumps(found))
-
-
 if __name__ == "__main__":
-    main()
+    main(SCENARIOS)
