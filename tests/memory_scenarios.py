@@ -15,7 +15,7 @@ import functools
 import os
 import socket
 
-from memory_sweep import arm, asyncio, disarm, main
+from memory_sweep import arm, asyncio, disarm, main, same
 
 SCENARIOS = {}
 
@@ -154,10 +154,6 @@ async def locks(loop):
     await task
     for each in all_of_them:
         repr(each)
-
-
-def same(thing):
-    return thing
 
 
 async def connect(*args, **options):

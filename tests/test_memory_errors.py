@@ -6,6 +6,7 @@ thirty in a row.  What may come of it besides MemoryError is listed below with i
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ CONSEQUENCES = (
     "stalled",
     "Task was destroyed but it is pending!",
     # The same where a socket waits to be ready: nobody has stopped watching it, and it tells so again.
-    "InvalidStateError: invalid state (Exception in callback _set_result_unless_cancelled())",
+    "InvalidStateError: invalid state (Exception in callback _set_result_unless_cancelled(",
     # The scenario has closed its sockets and pipes while the other half of it was still at work.
     "Bad file descriptor",
     "Broken pipe",
@@ -72,11 +73,12 @@ CONSEQUENCES = (
     "was never awaited",
 )
 
-# CPython's own: its evaluation loop and its ssl module lose or keep an exception; the same programs show it on asyncio.
-CPYTHON = (
-    "returned NULL without setting an exception",
-    "returned a result with an exception set",
-    "error return without exception set",
+# CPython's own: its evaluation loop, its ssl module and `f_back` on 3.12 lose or keep an exception; asyncio shows the same.
+CPYTHON = re.compile(
+    r"<function .*> returned NULL without setting an exception"
+    r"|error return without exception set"
+    r"|<class 'ssl.SSLError'> returned a result with an exception set"
+    r"|_task_get_stack> returned a result with an exception set"
 )
 
 RUST = ("panicked at", "internal error, please report it", "RUST_BACKTRACE", "PyO3")
@@ -88,10 +90,10 @@ def test_an_allocation_that_fails_is_a_memory_error(scenario, width):
     if scenario == "subprocesses" and FREES_CODE:
         pytest.skip("Popen makes functions, whose failure frees their code on CPython 3.12 and 3.13")
     stride = STRIDES[scenario] if width == 1 else 3 * STRIDES[scenario]
-    # In debug mode a stack is kept for each task and handle, and the library makes functions for that.
-    flags = ["-X", "dev"] if sys.flags.dev_mode and not FREES_CODE else []
-    command = [sys.executable, *flags, PROGRAM, scenario, f"--stride={stride}", f"--width={width}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env={**os.environ, "MODULE": "rasyncio"})
+    # Not in debug mode: a stack is made for each handle there, which takes memory too, and most wake-ups are lost.
+    environment = {**os.environ, "MODULE": "rasyncio", "PYTHONDEVMODE": "", "PYTHONASYNCIODEBUG": ""}
+    command = [sys.executable, PROGRAM, scenario, f"--stride={stride}", f"--width={width}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert not any(word in done.stderr for word in RUST), done.stderr
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -99,6 +101,6 @@ def test_an_allocation_that_fails_is_a_memory_error(scenario, width):
     strange = {
         outcome: found["details"].get(outcome)
         for outcome in found["outcomes"]
-        if not any(words in outcome for words in (*CONSEQUENCES, *CPYTHON))
+        if not (any(words in outcome for words in CONSEQUENCES) or CPYTHON.search(outcome))
     }
     assert not strange, json.dumps(strange, indent=1)

@@ -104,7 +104,6 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
             None => slots::dict(py)?.into_any(),
         },
     )?;
-    own.setattr(intern!(py, "_closed"), false)?;
     own.setattr(intern!(py, "_protocol"), protocol)?;
     own.setattr(intern!(py, "_loop"), event_loop)?;
     own.setattr(intern!(py, "_proc"), &none)?;
@@ -120,6 +119,8 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
     }
     own.setattr(intern!(py, "_pipes"), pipes)?;
     own.setattr(intern!(py, "_finished"), false)?;
+    // The last one: what has it is closed by the finalizer, which needs all the others.
+    own.setattr(intern!(py, "_closed"), false)?;
     let named = [
         ("args", program),
         ("shell", shell),
@@ -129,7 +130,7 @@ fn init<'py>(this: &Transport<'py>, args: &Args<'_, 'py>) -> PyResult<()> {
         ("bufsize", bufsize),
     ];
     for (name, value) in named {
-        keywords.set_item(name, value)?;
+        keywords.set_item(slots::Text(name), value)?;
     }
     if let Err(error) = own.getattr(intern!(py, "_start"))?.call((), Some(&keywords)) {
         own.call_method0(intern!(py, "close"))?;
