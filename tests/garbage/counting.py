@@ -11,6 +11,7 @@ after it than before the program.
 
 import asyncio
 import collections
+import concurrent.futures
 import contextlib
 import gc
 import importlib
@@ -134,7 +135,7 @@ def kind(thing):
 
 def collected(objects_before, kept):
     """What one collection finds, once nothing is kept any more, and how many tokens were alive before."""
-    alive = Token.alive
+    alive, rounds = Token.alive, len(kept)
     kept.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
@@ -142,7 +143,8 @@ def collected(objects_before, kept):
     garbage = collections.Counter(map(kind, gc.garbage))
     gc.garbage.clear()
     gc.collect()
-    return {"garbage": garbage, "alive": alive, "leaked": Token.alive, "kept": len(gc.get_objects()) - objects_before}
+    more = len(gc.get_objects()) - objects_before
+    return {"rounds": rounds, "garbage": garbage, "alive": alive, "leaked": Token.alive, "kept": more}
 
 
 @contextlib.contextmanager
@@ -156,12 +158,16 @@ def collector_off():
         gc.enable()
 
 
-async def on_one_loop(function):
+async def rounds(function):
+    gc.collect()
+    before = len(gc.get_objects())
     # What a program returns is kept, to see what that keeps.
     kept = [await function() for _ in range(ROUNDS)]
     await turns(QUIET_TURNS)
-    await asyncio.get_running_loop().shutdown_default_executor()
-    return kept
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_default_executor()
+    loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))  # in the place of one with threads
+    return collected(before, kept)
 
 
 async def warm_up(function):
@@ -169,16 +175,11 @@ async def warm_up(function):
         await function()
 
 
-def measured_rounds(function):
+def on_one_loop(function):
     # On another loop, at whose end the threads of its executor are over, and have let go of their last jobs.
     asyncio.run(warm_up(function))
     with collector_off():
-        before = len(gc.get_objects())
-
-        async def main():
-            return collected(before, await on_one_loop(function))
-
-        return asyncio.run(main())
+        return asyncio.run(rounds(function))
 
 
 async def nothing():
@@ -200,7 +201,7 @@ def measured(table):
         if getattr(function, "whole", False):
             yield name, on_loops(function, RUNS)
         else:
-            yield name, measured_rounds(function)
+            yield name, on_one_loop(function)
             yield f"{name}, run", on_loops(lambda function=function: asyncio.run(function()), RUNS)
 
 
@@ -224,7 +225,7 @@ def main(tables, files):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.unraisablehook = lambda _: None
     warnings.simplefilter("ignore")
-    measured_rounds(nothing)  # for what the first one loads
+    on_one_loop(nothing)  # for what the first one loads
     for table in tables:
         module = importlib.import_module(f"garbage.{table}")
         results |= {f"{table}: {name}": result for name, result in measured(module)}

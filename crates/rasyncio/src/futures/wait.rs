@@ -119,11 +119,19 @@ impl Wait {
         self.extra.unset();
     }
 
+    #[cold]
+    fn failed<T>(&self, error: PyErr) -> PyResult<T> {
+        self.forget();
+        Err(error)
+    }
+
     fn finish<'py>(this: &Ref<'py, Wait>, outcome: PyResult<Bound<'py, PyAny>>) -> PyResult<Sent<'py>> {
         let Some(then) = this.then.get() else { return Err(reused()) };
         this.stage.set(Stage::Over);
-        let next = then(this, outcome)?;
-        Wait::go_on(this, then, next)
+        match then(this, outcome) {
+            Ok(next) => Wait::go_on(this, then, next),
+            Err(error) => this.failed(error),
+        }
     }
 
     #[inline]
@@ -132,11 +140,15 @@ impl Wait {
             match next {
                 Next::Return(value) => {
                     this.then.set(None);
+                    this.forget();
                     return Ok(Sent::Return(value));
                 }
                 Next::Await(future) if future.is_done() => {
                     this.future.set(future.clone());
-                    next = then(this, Future::outcome(&future))?;
+                    next = match then(this, Future::outcome(&future)) {
+                        Ok(next) => next,
+                        Err(error) => return this.failed(error),
+                    };
                 }
                 Next::Await(future) => {
                     future.blocking.set(true);
@@ -171,28 +183,6 @@ fn reused() -> PyErr {
 }
 
 fn resume<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
-    if this.stage.get() == Stage::Over {
-        return reuse(this, input);
-    }
-    let sent = step(this, input);
-    if this.stage.get() == Stage::Over {
-        this.forget();
-    }
-    sent
-}
-
-/// A coroutine that is over is resumed; close() alone is always silent.
-#[cold]
-fn reuse<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
-    match input {
-        Input::Throw(error) if this.shell.get().is_none() || error.is_instance_of::<PyGeneratorExit>(this.py()) => {
-            Err(error)
-        }
-        _ => Err(reused()),
-    }
-}
-
-fn step<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
     let py = this.py();
     match (this.stage.get(), input) {
         (Stage::Called, Input::Send(value)) => {
@@ -201,19 +191,28 @@ fn step<'py>(this: &Ref<'py, Wait>, input: Input<'py>) -> PyResult<Sent<'py>> {
                 return Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine"));
             }
             this.stage.set(Stage::Over);
-            let next = (shell.begin)(this)?;
-            Wait::go_on(this, then, next)
+            match (shell.begin)(this) {
+                Ok(next) => Wait::go_on(this, then, next),
+                Err(error) => this.failed(error),
+            }
         }
         (Stage::Called, Input::Throw(error)) => {
             this.stage.set(Stage::Over);
-            Err(error)
+            this.failed(error)
         }
         (Stage::Running, _) => Err(PyValueError::new_err("coroutine already executing")),
         (Stage::Delegating, input) => {
             let iterator = this.extra.get_or_none(py);
             Wait::delegate(this, &iterator, input)
         }
-        (Stage::Over, _) => Err(reused()),
+        // As a coroutine that is over; close() alone is always silent.
+        (Stage::Over, Input::Throw(error))
+            if this.shell.get().is_none() || error.is_instance_of::<PyGeneratorExit>(py) =>
+        {
+            Err(error)
+        }
+        (Stage::Over, Input::Throw(_)) => Err(reused()),
+        (Stage::Over, Input::Send(_)) => Err(reused()),
         (Stage::Fresh | Stage::Waiting, Input::Throw(error)) => Wait::finish(this, Err(error)),
         (stage, Input::Send(_)) => {
             let Some(future) = this.future.get(py) else { return Err(reused()) };
