@@ -73,7 +73,8 @@ CONSEQUENCES = (
     "was never awaited",
 )
 
-# CPython's own: its evaluation loop, its ssl module and `f_back` on 3.12 lose or keep an exception; asyncio shows the same.
+# CPython's own: its evaluation loop, its ssl module and `f_back` on 3.12 lose or keep an exception.
+# The first is seen on asyncio, too.
 CPYTHON = re.compile(
     r"<function .*> returned NULL without setting an exception"
     r"|error return without exception set"
