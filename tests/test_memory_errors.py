@@ -53,6 +53,8 @@ CONSEQUENCES = (
     "Task was destroyed but it is pending!",
     # The same where a socket waits to be ready: nobody has stopped watching it, and it tells so again.
     "InvalidStateError: invalid state (Exception in callback _set_result_unless_cancelled(",
+    # connection_made() of a process's protocol failed, which was reported, so the process has no streams; so it is with asyncio.
+    "AttributeError: 'NoneType' object has no attribute 'write'",
     # The scenario has closed its sockets and pipes while the other half of it was still at work.
     "Bad file descriptor",
     "Broken pipe",

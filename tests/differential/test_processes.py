@@ -36,11 +36,14 @@ def outcome(launcher, program, debug):
 
 
 def plain(text):
-    """Without what may differ: addresses, the package's name, and the frames and lines of the package's own files."""
+    """Without what may differ: addresses, the package's name, the frames of the package's own files, and the lines of source in
+    tracebacks, which can be read at the end of an interpreter by those only who have loaded `traceback` before.
+    """
     text = re.sub(r"0x[0-9a-f]{6,}", "0xX", text).replace(str(Path.cwd()), "").replace("rasyncio", "asyncio")
     text = re.sub(r"at [^ ]*/asyncio/[^ >]*", "at asyncio", text)
     text = re.sub(r'  File "[^"]*/asyncio/[^"]*", line .*\n(?:    .*\n)*', "", text)
-    return re.sub(r"(?m)^ +[~^]+ *\n", "", text).splitlines()
+    text = re.sub(r"(?m)^ +[~^]+ *\n", "", text)
+    return re.sub(r'(?m)^(  File ".*)\n    .*$', r"\1", text).splitlines()
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])

@@ -42,11 +42,14 @@ where
     T: IntoPyObject<'py>,
     I: ExactSizeIterator<Item = T>,
 {
-    let list = list(py)?;
-    for item in items {
-        list.append(item)?;
+    let items = items.into_iter();
+    // SAFETY: a new list, or null with an exception; `fill` writes each of its places once.
+    unsafe {
+        let count = items.len();
+        let list = Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as ffi::Py_ssize_t))?;
+        fill(py, items, count, |place, item| ffi::PyList_SET_ITEM(list.as_ptr(), place, item))?;
+        Ok(list.cast_into_unchecked())
     }
-    Ok(list)
 }
 
 /// A tuple of `items`.
@@ -59,21 +62,32 @@ where
     I: ExactSizeIterator<Item = T>,
 {
     let items = items.into_iter();
-    let count = items.len();
-    let mut filled = 0;
-    // SAFETY: a new tuple of `count` places, or null with an exception. Each place is written once, with a reference that it takes
-    // over; a tuple with empty places is freed, and not handed out.
+    // SAFETY: a new tuple, or null with an exception; `fill` writes each of its places once.
     unsafe {
+        let count = items.len();
         let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(count as ffi::Py_ssize_t))?;
-        for item in items.take(count) {
-            let item = item.into_pyobject(py).map_err(Into::into)?.into_bound();
-            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), filled as ffi::Py_ssize_t, item.into_ptr());
-            filled += 1;
-        }
-        if filled != count {
-            return Err(PySystemError::new_err("an iterator gave less than it promised"));
-        }
+        fill(py, items, count, |place, item| ffi::PyTuple_SET_ITEM(tuple.as_ptr(), place, item))?;
         Ok(tuple.cast_into_unchecked())
+    }
+}
+
+/// Makes objects of `items` and gives each to `put` with its place, from 0 on; an error unless they are `count`.
+#[inline(always)]
+fn fill<'py, T: IntoPyObject<'py>>(
+    py: Python<'py>,
+    items: impl Iterator<Item = T>,
+    count: usize,
+    put: impl Fn(ffi::Py_ssize_t, *mut ffi::PyObject),
+) -> PyResult<()> {
+    let mut filled = 0;
+    for item in items.take(count) {
+        put(filled, item.into_pyobject(py).map_err(Into::into)?.into_bound().into_ptr());
+        filled += 1;
+    }
+    if filled as usize == count {
+        Ok(())
+    } else {
+        Err(PySystemError::new_err("an iterator gave less than it promised"))
     }
 }
 
