@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -25,6 +26,8 @@ except ImportError:
 # A shell's background job starts with SIGINT ignored, and then so do all children; these tests are about Ctrl-C too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+STACK = re.compile(r"\n(?:handle|source)_traceback: .*\n(?:  .*(?:\n|\Z))*")
 
 TASKS = (asyncio.Task, *([rasyncio.Task] if rasyncio else []))
 
@@ -46,6 +49,12 @@ def tls_way(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture
+def without_debug(monkeypatch):
+    """Loops are not in debug mode, also under `-X dev`: for tests of what is written, or done, without it."""
+    monkeypatch.setattr(rasyncio.coroutines, "_is_debug_mode", lambda: False)
+
+
 class Complaints(logging.Handler):
     """Collects the errors that could not be raised, as lines of text."""
 
@@ -60,7 +69,8 @@ class Complaints(logging.Handler):
         return texts
 
     def emit(self, record):
-        text = record.getMessage()
+        # In debug mode the stack of whoever made the handle or the task comes with it, which is pytest's.
+        text = STACK.sub("", record.getMessage())
         if record.exc_info and record.exc_info[1] is not None:
             text += f" [{record.exc_info[1]!r}]"
         self.texts.append(f"logged: {text}")

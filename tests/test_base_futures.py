@@ -1,5 +1,6 @@
 """What is a future, and how one is written."""
 
+import pytest
 import rasyncio as asyncio
 
 
@@ -14,6 +15,7 @@ def test_isfuture():
     loop.close()
 
 
+@pytest.mark.usefixtures("without_debug")
 def test_a_repr_that_contains_itself():
     loop = asyncio.new_event_loop()
     future = loop.create_future()

@@ -194,6 +194,7 @@ def test_accepting_survives_running_out_of_descriptors(monkeypatch):
     run(main())
 
 
+@pytest.mark.usefixtures("without_debug")
 def test_a_factory_that_raises_closes_the_connection(complaints):
     async def main():
         loop = asyncio.get_running_loop()

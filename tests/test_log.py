@@ -61,6 +61,7 @@ def test_reports_are_written_without_logging(error):
     assert not any("Using selector" in line for line in lines)
 
 
+@pytest.mark.usefixtures("without_debug")
 def test_a_logger_put_in_its_place_is_asked(monkeypatch):
     class Logger:
         def __init__(self):

@@ -206,6 +206,7 @@ async def a_log_that_sends(case):
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+@pytest.mark.usefixtures("without_debug")
 def test_the_order_is_that_of_a_loop_that_looks_each_turn(program):
     def run(module):
         loop = module.new_event_loop()

@@ -203,6 +203,7 @@ def test_a_reader_that_goes_is_noticed(waiting):
 
 
 @pytest.mark.parametrize("how", ["write", "close", "abort"])
+@pytest.mark.usefixtures("without_debug")
 def test_the_end_within_connection_made(how):
     """The look-out for the reader's end begins after connection_made, and not at all for a pipe that is closed by then."""
 

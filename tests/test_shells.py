@@ -62,6 +62,7 @@ def test_it_says_what_a_coroutine_says(name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.usefixtures("without_debug")
 def test_one_that_is_never_awaited_warns_and_does_nothing(name):
     async def main():
         queue = asyncio.Queue()

@@ -110,6 +110,7 @@ def test_the_marks():
     run(main())
 
 
+@pytest.mark.usefixtures("without_debug")
 def test_a_certificate_that_is_not_trusted():
     async def main():
         contexts = details([])
@@ -123,6 +124,7 @@ def test_a_certificate_that_is_not_trusted():
     run(main())
 
 
+@pytest.mark.usefixtures("without_debug")
 def test_a_peer_that_speaks_no_tls():
     async def main():
         contexts = details([])

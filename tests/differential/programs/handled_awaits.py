@@ -1,6 +1,7 @@
 """What a call or an await inside an `except` clause raises has what is handled there as its context."""
 
 import asyncio
+import os
 import signal
 import socket
 
@@ -189,7 +190,9 @@ async def raising(loop):
     chained.set_exception(chain_of(ValueError("second"), KeyError("first")))
     chained_cancelled = loop.create_future()
     chained_cancelled.cancel()
-    abstract = await loop.create_unix_server(asyncio.Protocol, "\0rasyncio-handled")
+    # Five figures, which are written as a port is.
+    address = f"\0rasyncio-{os.getpid() % 90_000 + 10_000}"
+    abstract = await loop.create_unix_server(asyncio.Protocol, address)
     taken = socket.create_server(("127.0.0.1", 0))
     full = asyncio.Queue(1)
     full.put_nowait(1)
@@ -235,7 +238,7 @@ async def raising(loop):
         "run_forever": lambda: call(loop.run_forever),
         "no file": lambda: call(loop.add_reader, None, fail),
         "port": lambda: loop.create_server(asyncio.Protocol, *taken.getsockname()),
-        "unix port": lambda: loop.create_unix_server(asyncio.Protocol, "\0rasyncio-handled"),
+        "unix port": lambda: loop.create_unix_server(asyncio.Protocol, address),
         "close": lambda: call(loop.close),
         "handler": lambda: call(loop.set_exception_handler, 1),
         "factory": lambda: call(loop.set_task_factory, 1),
