@@ -44,8 +44,9 @@ def totals_table(reports):
         kinds = [sum_kind(report, kind) for kind in KINDS]
         every = {count: sum(numbers[count] for numbers in kinds) for count in COUNTS}
         cells = [share(numbers) for numbers in [*kinds, every]]
-        rows.append([report["python"], *cells, *(f"{every[count]:,}" for count in ("known", "skipped"))])
-    return rows_to_markdown(["CPython", *KINDS, "all", "known failures", "skipped by the suite"], rows)
+        counts = (f"{every[count]:,}" for count in ("known", "skipped"))
+        rows.append([report["python"], *cells, *counts, report.get("commit", "")])
+    return rows_to_markdown(["CPython", *KINDS, "all", "known failures", "skipped by the suite", "at commit"], rows)
 
 
 def files_table(reports):

@@ -20,6 +20,7 @@ import os
 import pkgutil
 import platform
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -203,6 +204,15 @@ def print_report(verdict, arguments):
     print(f"{totals['passed']} passed, {verdict.failures()} failed, {totals['skipped'] + totals['known']} skipped")
 
 
+def commit():
+    """The commit that is checked out, "" where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=9", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
+
+
 def write_json(path, verdict, environment, seconds):
     package = environment.package
     answer = environment.ask(f"import {package}; print(getattr({package}, '__version__', ''))")
@@ -210,6 +220,7 @@ def write_json(path, verdict, environment, seconds):
         "python": platform.python_version(),
         "package": package,
         "version": answer.stdout.strip(),
+        "commit": commit(),
         "platform": f"{platform.system()} {platform.machine()}",
         "seconds": round(seconds, 1),
         "totals": verdict.totals(),
