@@ -212,7 +212,8 @@ async def sent_over_transport(source, *args, **options):
         sending = asyncio.create_task(asyncio.get_running_loop().sendfile(transport, source, *args, **options))
         far.send(b"meanwhile")
         await turns(3)
-        assert not transport.is_reading() and not protocol.data
+        # A part for which the sockets have room may be through by then.
+        assert sending.done() or (not transport.is_reading() and not protocol.data)
         receiving = asyncio.create_task(receive(far, len(DATA) + 100))
         sent = await sending
         assert transport.is_reading() and transport.get_protocol() is protocol
