@@ -60,7 +60,7 @@ impl Class for Node {
         })
         .method0(c"boom", c"", |_| -> PyResult<()> { panic!("the floor gave way") })
         .method0(c"lack", c"", |_| -> PyResult<()> {
-            let lacking: PyResult<()> = Err(pyo3::exceptions::PyMemoryError::new_err(()));
+            let lacking: PyResult<()> = std::hint::black_box(Err(pyo3::exceptions::PyMemoryError::new_err(())));
             lacking.expect("there should be memory");
             Ok(())
         })
