@@ -69,7 +69,7 @@ class Complaints(logging.Handler):
         return texts
 
     def emit(self, record):
-        # In debug mode the stack of whoever made the handle or the task comes with it, which is pytest's.
+        # In debug mode the stack where the handle or the task was made comes with it, which is pytest's.
         text = STACK.sub("", record.getMessage())
         if record.exc_info and record.exc_info[1] is not None:
             text += f" [{record.exc_info[1]!r}]"

@@ -47,7 +47,7 @@ def test_the_logger_is_asyncios():
 
 @pytest.mark.parametrize("error", ["ImportError(name)", "OSError(24, 'Too many open files')", "MemoryError()"])
 def test_reports_are_written_without_logging(error):
-    """As logging writes what nobody has configured: the message to standard error, and nothing below a warning."""
+    """As an unconfigured logging writes it: the message to standard error, and nothing below a warning."""
     program = WITHOUT_LOGGING.format(error=error)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "end False\n"), done.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = sorted((Path(__file__).resolve().parent / "processes").glob("*.py"))
-# In debug mode these write stacks, which begin with the frames of whoever has launched the program.
+# In debug mode these write stacks, which begin with the launcher's frames.
 STACKS = {"pending_at_exit", "reports_at_exit"}
 
 

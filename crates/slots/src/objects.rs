@@ -191,7 +191,7 @@ impl Interned {
     }
 }
 
-/// What [`intern!`](crate::intern) stands for: a str for whoever takes one, or the error of making it.
+/// What [`intern!`](crate::intern) stands for: a str where one is taken, or the error of making it.
 #[derive(Clone, Copy)]
 pub struct Name<'py>(&'static Interned, Python<'py>);
 

@@ -132,7 +132,7 @@ fn make_pair(this: &Ref<'_, BaseSelectorEventLoop>) -> PyResult<()> {
     added.map(drop)
 }
 
-/// From now on whoever wakes the loop calls `_write_to_self`.
+/// From now on the loop is woken by `_write_to_self`.
 fn mark(this: &Ref<'_, BaseSelectorEventLoop>) {
     this.has_pair.set(true);
     LoopCore::ask_by_name(core(this), Hook::WriteToSelf);
